@@ -1,0 +1,65 @@
+"""All settings, read from the environment (POSTFACHWERK_*) in the composition roots and handed down as arguments."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from provisioning.core.embedded import default_directory
+
+SETTINGS_PREFIX = "POSTFACHWERK_"
+
+
+class Settings(BaseSettings):
+    """Every field is an environment variable of the same name with the prefix POSTFACHWERK_."""
+
+    model_config = SettingsConfigDict(env_prefix=SETTINGS_PREFIX, env_file=".env", extra="ignore")
+
+    database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL 15 or later, as postgresql://user:password@host/name. "
+        "Without it the service starts its own embedded PostgreSQL.",
+    )
+    state_directory: Path = Field(
+        default_factory=default_directory,
+        description="Where the embedded PostgreSQL keeps its data.",
+    )
+    database_pool_size: int = Field(default=10, ge=1, le=200, description="Database connections per process.")
+    secret_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Pepper of the API key hashes, 32 characters or more. "
+        "Without it one is made and kept in the state directory (embedded PostgreSQL only).",
+    )
+    public_url: str = Field(
+        default="http://127.0.0.1:8000", description="How the API is reached from outside; stands in one-time links."
+    )
+    service_domain: str = Field(
+        default="postfachwerk.example",
+        description="The platform's own domain, under which mx, autodiscover and spf records point.",
+    )
+    log_format: Literal["console", "json"] = Field(default="console", description="console or json.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="The least to log.")
+    worker_concurrency: int = Field(default=10, ge=1, le=100, description="Jobs a worker runs at the same time.")
+    worker_stalled_seconds: float = Field(
+        default=15.0, ge=1.0, le=600.0, description="Silence after which a worker's jobs are taken over by another."
+    )
+    restore_days: int = Field(default=30, ge=0, le=365, description="Days a deleted mailbox stays restorable.")
+    resolver: str | None = Field(
+        default=None, description="Address of the DNS resolver for domain checks; the system's own when empty."
+    )
+    issuer_name: str | None = Field(default=None, description="Seller on the invoices; needed with a database URL.")
+    issuer_street: str | None = Field(default=None, description="Its street and number.")
+    issuer_postcode: str | None = Field(default=None, description="Its postcode.")
+    issuer_city: str | None = Field(default=None, description="Its city.")
+    issuer_country: str = Field(default="DE", pattern="^[A-Z]{2}$", description="Its country.")
+    issuer_vat_id: str | None = Field(default=None, description="Its VAT id.")
+    issuer_tax_number: str | None = Field(default=None, description="Its tax number.")
+    issuer_email: str | None = Field(default=None, description="Where to ask about an invoice.")
+    issuer_iban: str | None = Field(default=None, description="Where invoices are paid to.")
+    issuer_bic: str | None = Field(default=None, description="BIC of that account.")
+    invoice_series: str = Field(
+        default="PF", pattern="^[A-Z0-9]{1,8}$", description="Begins every invoice number, as in PF-2026-000001."
+    )
+    payment_days: int = Field(default=14, ge=0, le=90, description="Days until an invoice is due.")
