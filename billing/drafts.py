@@ -1,0 +1,253 @@
+"""The statements of an invoice run: rate and draft, check, number and finalise; none loops over mailboxes.
+
+Each function works inside the caller's transaction, which holds the lock on the run.
+"""
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing.models import InvoiceRun, Issuer
+from billing.periods import BillingMonth, berlin_day
+from billing.rating_sql import TAX_SQL, VAT_SQL, lines_sql, month_parameters, vat_parameters
+from provisioning.core.ids import new_id
+
+BLOCK = 1_000
+"""How many invoices get their numbers in one transaction."""
+
+_RATED = {
+    every: text(f"create temporary table rated on commit drop as {lines_sql(all_resellers=every)}")
+    for every in (True, False)
+}
+
+_DROP_DRAFTS = text("delete from invoice where run_id = :run_id and status = 'draft'")
+_OPEN = text("select reseller_id from invoice_run_item where run_id = :run_id and state <> 'finalised'")
+_DROP_ITEMS = text("delete from invoice_run_item where run_id = :run_id and state <> 'finalised'")
+
+_TOTALS = text(
+    """
+    create temporary table total on commit drop as
+    select reseller_id, cast(sum(net_cents) as bigint) as net_cents, unpriced
+    from rated
+    left join (
+        select reseller_id, string_agg(distinct service_class, ', ' order by service_class) as unpriced
+        from rated where price_cents is null group by reseller_id
+    ) lacking using (reseller_id)
+    group by reseller_id, unpriced
+    """
+)
+
+# What cannot be rated gets no draft; what can be is drafted under the tax rate of the reseller's country.
+_ITEMS = text(
+    f"""
+    insert into invoice_run_item (run_id, reseller_id, state, code, reason)
+    select :run_id, total.reseller_id, case when why.code is null then 'drafted' else 'parked' end,
+        why.code, why.reason
+    from total
+    join reseller on reseller.id = total.reseller_id
+    left join {VAT_SQL} on vat.country = reseller.country
+    cross join lateral (
+        select 'no_price' as code,
+            format('No price list that holds on %s names %s.', cast(:starts_on as date), unpriced) as reason
+        where unpriced is not null
+        union all
+        select 'tax_regime_unsupported', format('No VAT rate is known for country %s.', reseller.country)
+        where unpriced is null and vat.country is null
+        union all
+        select null, null where unpriced is null and vat.country is not null
+    ) why
+    """  # noqa: S608 - made of constants only
+)
+
+_DRAFTED = text("select count(*) from invoice_run_item where run_id = :run_id and state = 'drafted'")
+
+_INVOICES = text(
+    f"""
+    insert into invoice (id, reseller_id, run_id, status, period_starts_on, period_ends_on, currency,
+        net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, created_at)
+    select ids.id, reseller_id, :run_id, 'draft', :starts_on, :ends_on, 'EUR',
+        net_cents, tax_cents, net_cents + tax_cents, tax_category, rate_basis_points, :now
+    from (
+        select total.reseller_id, net_cents, tax_category, rate_basis_points, {TAX_SQL} as tax_cents,
+            row_number() over (order by total.reseller_id) as place
+        from total
+        join invoice_run_item item on item.run_id = :run_id and item.reseller_id = total.reseller_id
+            and item.state = 'drafted'
+        join reseller on reseller.id = total.reseller_id
+        join {VAT_SQL} on vat.country = reseller.country
+    ) drafted
+    join unnest(cast(:ids as text[])) with ordinality as ids (id, place) using (place)
+    """  # noqa: S608 - made of constants only
+)
+
+_LINES = text(
+    """
+    insert into invoice_line (invoice_id, position, reseller_id, customer_id, customer_name, service_class,
+        price_cents, mailbox_days, base_days, net_cents)
+    select invoice.id,
+        row_number() over (partition by invoice.id order by customer_name, customer_id, service_class),
+        rated.reseller_id, customer_id, customer_name, service_class, price_cents, mailbox_days, base_days,
+        rated.net_cents
+    from rated
+    join invoice on invoice.run_id = :run_id and invoice.status = 'draft'
+        and invoice.reseller_id = rated.reseller_id
+    """
+)
+
+# What stands between a draft and its number, of the reseller as it is now: it may have moved since.
+_PROBLEM = f"""
+    left join {VAT_SQL} on vat.country = reseller.country
+        and vat.tax_category = invoice.tax_category and vat.rate_basis_points = invoice.rate_basis_points
+    cross join lateral (
+        select concat_ws(', ',
+            case when btrim(reseller.name) = '' then 'name' end,
+            case when btrim(reseller.street) = '' then 'street' end,
+            case when btrim(reseller.postcode) = '' then 'postcode' end,
+            case when btrim(reseller.city) = '' then 'city' end) as missing
+    ) address
+"""
+
+_PARK = text(
+    f"""
+    update invoice_run_item item set state = 'parked', code = why.code, reason = why.reason
+    from (
+        select invoice.reseller_id,
+            case when vat.country is null then 'tax_regime_unsupported' else 'address_incomplete' end as code,
+            case when vat.country is null
+                then format('The VAT rate it was drafted with is not that of country %s.', reseller.country)
+                else format('The reseller''s address lacks: %s.', missing) end as reason
+        from invoice join reseller on reseller.id = invoice.reseller_id {_PROBLEM}
+        where invoice.run_id = :run_id and invoice.status = 'draft' and (vat.country is null or missing <> '')
+    ) why
+    where item.run_id = :run_id and item.state = 'drafted' and item.reseller_id = why.reseller_id
+    """  # noqa: S608 - made of constants only
+)
+
+_DROP_PARKED = text(
+    """
+    delete from invoice using invoice_run_item item
+    where invoice.run_id = :run_id and invoice.status = 'draft'
+        and item.run_id = :run_id and item.reseller_id = invoice.reseller_id and item.state = 'parked'
+    """
+)
+
+_BLOCK = text(
+    "select reseller_id from invoice_run_item where run_id = :run_id and state = 'drafted' "
+    "order by reseller_id limit :block"
+)
+
+_SERIES = text(
+    "insert into number_series (series, year, last_number) values (:series, :year, 0) on conflict do nothing"
+)
+_LAST_NUMBER = text("select last_number from number_series where series = :series and year = :year for update")
+_TAKE_NUMBERS = text(
+    "update number_series set last_number = last_number + :count where series = :series and year = :year"
+)
+
+# One statement, so that the check and the buyer's copy are of the same moment.
+_FINALISE = text(
+    f"""
+    update invoice set status = 'final', series = cast(:series as text), year = cast(:year as integer),
+        sequence = ready.sequence,
+        number = format('%s-%s-%s', cast(:series as text), cast(:year as integer),
+            lpad(cast(ready.sequence as text), greatest(6, length(cast(ready.sequence as text))), '0')),
+        issued_on = :issued_on, due_on = :due_on, finalised_at = :now, buyer = ready.buyer,
+        seller = cast(:seller as jsonb)
+    from (
+        select invoice.id, :last_number + row_number() over (order by invoice.reseller_id) as sequence,
+            jsonb_build_object('id', reseller.id, 'name', reseller.name, 'street', reseller.street,
+                'postcode', reseller.postcode, 'city', reseller.city, 'country', reseller.country,
+                'vat_id', reseller.vat_id, 'email', reseller.billing_email) as buyer
+        from invoice join reseller on reseller.id = invoice.reseller_id {_PROBLEM}
+        where invoice.run_id = :run_id and invoice.status = 'draft'
+            and invoice.reseller_id = any(cast(:reseller_ids as text[]))
+            and vat.country is not null and missing = ''
+    ) ready
+    where invoice.id = ready.id
+    returning invoice.reseller_id
+    """  # noqa: S608 - made of constants only
+)
+
+_FINALISED = text(
+    "update invoice_run_item set state = 'finalised' "
+    "where run_id = :run_id and reseller_id = any(cast(:reseller_ids as text[]))"
+)
+
+_COUNT = text(
+    """
+    select count(*), count(*) filter (where state = 'parked'), count(*) filter (where state = 'finalised')
+    from invoice_run_item where run_id = :run_id
+    """
+)
+
+
+async def rate_and_draft(session: AsyncSession, run: InvoiceRun, *, now: datetime) -> None:
+    """Replace the run's drafts by new ones from the ledger, and park resellers that cannot be rated.
+
+    A run that has finalised before rates those that are parked; what is final is not touched.
+    """
+    month = BillingMonth.containing(run.month)
+    of_run: dict[str, Any] = {"run_id": run.id}
+    of_month = {**month_parameters(month), **vat_parameters(month), **of_run, "now": now}
+    retried = None if run.finished_at is None else (await session.scalars(_OPEN, of_run)).all()
+    await discard(session, run)
+    await session.execute(_RATED[retried is None], {**of_month, "reseller_ids": list(retried or [])})
+    await session.execute(_TOTALS)
+    await session.execute(_ITEMS, of_month)
+    drafts = await session.scalar(_DRAFTED, of_run) or 0
+    await session.execute(_INVOICES, {**of_month, "ids": sorted(new_id("inv") for _ in range(drafts))})
+    await session.execute(_LINES, of_run)
+    await _count(session, run)
+
+
+async def check(session: AsyncSession, run: InvoiceRun) -> None:
+    """Park the drafted resellers for whom no invoice may be issued; they keep no draft."""
+    of_run = {"run_id": run.id}
+    await session.execute(_PARK, {**of_run, **vat_parameters(BillingMonth.containing(run.month))})
+    await session.execute(_DROP_PARKED, of_run)
+    await _count(session, run)
+
+
+async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetime, issuer: Issuer) -> bool:
+    """Number the next drafts, gapless in series and year of issue; False when none is left."""
+    of_run = {"run_id": run.id}
+    block = (await session.scalars(_BLOCK, {**of_run, "block": BLOCK})).all()
+    if not block:
+        return False
+    issued_on = berlin_day(now)
+    series = {"series": issuer.series, "year": issued_on.year}
+    await session.execute(_SERIES, series)
+    parameters = {
+        **of_run,
+        **series,
+        **vat_parameters(BillingMonth.containing(run.month)),
+        "last_number": await session.scalar(_LAST_NUMBER, series),
+        "issued_on": issued_on,
+        "due_on": issued_on + timedelta(days=issuer.payment_days),
+        "now": now,
+        "seller": json.dumps(asdict(issuer)),
+        "reseller_ids": list(block),
+    }
+    finalised = (await session.scalars(_FINALISE, parameters)).all()
+    await session.execute(_TAKE_NUMBERS, {**series, "count": len(finalised)})
+    await session.execute(_FINALISED, {**of_run, "reseller_ids": list(finalised)})
+    if len(finalised) < len(block):
+        await check(session, run)
+    else:
+        await _count(session, run)
+    return True
+
+
+async def discard(session: AsyncSession, run: InvoiceRun) -> None:
+    """Delete the run's drafts, and all it noted of resellers without a final invoice."""
+    await session.execute(_DROP_DRAFTS, {"run_id": run.id})
+    await session.execute(_DROP_ITEMS, {"run_id": run.id})
+
+
+async def _count(session: AsyncSession, run: InvoiceRun) -> None:
+    """Bring the run's counters up to date."""
+    run.resellers, run.parked, run.finalised = (await session.execute(_COUNT, {"run_id": run.id})).one()

@@ -1,0 +1,164 @@
+"""Price lists: which one holds, what may stand in it, and that it never changes."""
+
+from collections.abc import Sequence
+from datetime import date
+from itertools import pairwise
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from billing import prices
+from billing.rating import Tier
+from provisioning.core.database import Database
+from provisioning.core.errors import Conflict, Invalid, NotFound
+from provisioning.core.ids import new_id
+from tests.billing.ledger_factory import (
+    IN_DECEMBER,
+    PRICES,
+    add_billable_resellers,
+    add_prices,
+    add_reseller,
+    bill,
+)
+
+
+class TestWhichHolds:
+    async def test_the_list_that_began_last_holds(self, fresh_database: Database) -> None:
+        async with fresh_database.as_system() as session:
+            reseller_id = await add_reseller(session)
+            for day, price_cents in (
+                (date(2026, 1, 1), 100),
+                (date(2026, 11, 1), 200),
+                (date(2026, 11, 2), 300),
+            ):
+                await add_prices(session, valid_from=day, prices={"imap": (Tier(1, price_cents),)})
+            held = {
+                day: await prices.price_table(session, reseller_id, day)
+                for day in (date(2025, 12, 31), date(2026, 10, 1), date(2026, 11, 1), date(2026, 12, 1))
+            }
+        assert [table.get("imap") for table in held.values()] == [
+            None,
+            (Tier(1, 100),),
+            (Tier(1, 200),),
+            (Tier(1, 300),),
+        ]
+
+    async def test_a_resellers_own_list_wins_for_the_classes_it_names(self, fresh_database: Database) -> None:
+        async with fresh_database.as_system() as session:
+            reseller_id, other = await add_reseller(session), await add_reseller(session)
+            await add_prices(session, valid_from=date(2026, 6, 1))
+            await add_prices(session, reseller_id, prices={"pop3": (Tier(0, 5), Tier(50, 4))})
+            own = await prices.price_table(session, reseller_id, date(2026, 11, 1))
+            common = await prices.price_table(session, other, date(2026, 11, 1))
+        assert own == {**PRICES, "pop3": (Tier(0, 5), Tier(50, 4))}
+        assert common == PRICES
+
+    async def test_a_reseller_sees_the_prices_for_all_and_its_own(self, fresh_database: Database) -> None:
+        async with fresh_database.as_system() as session:
+            mine, other = await add_reseller(session), await add_reseller(session)
+            common = await add_prices(session)
+            own = await add_prices(session, mine)
+            foreign = await add_prices(session, other)
+        async with fresh_database.as_tenant(mine) as session:
+            seen = await prices.list_price_lists(session, mine)
+            assert [each.id for each in seen] == sorted([own, common], reverse=True)
+            # Without the query's filter, row-level security says the same.
+            assert len(await prices.list_price_lists(session, None)) == 2
+            assert await prices.prices_of(session, common) == PRICES
+            assert await prices.prices_of(session, foreign) == {}
+            with pytest.raises(NotFound):
+                await prices.get_price_list(session, mine, foreign)
+
+
+class TestCreate:
+    @pytest.mark.parametrize(
+        ("service_class", "tiers"),
+        [
+            ("exchnage", (Tier(1, 100),)),
+            ("imap", ()),
+            ("imap", (Tier(2, 100),)),
+            ("imap", (Tier(1, 100), Tier(1, 90))),
+            ("imap", (Tier(10, 100), Tier(1, 90))),
+            ("imap", (Tier(1, 10**12),)),
+        ],
+    )
+    async def test_a_price_that_cannot_be_is_refused_by_name(
+        self, database: Database, service_class: str, tiers: Sequence[Tier]
+    ) -> None:
+        async with database.as_system() as session:
+            with pytest.raises(Invalid) as refusal:
+                await add_prices(session, prices={service_class: tiers, "pop3": (Tier(1, 1),)})
+        assert [error.pointer for error in refusal.value.errors] == [f"/prices/{service_class}"]
+
+    async def test_an_empty_list_and_an_unknown_reseller_are_refused(self, database: Database) -> None:
+        async with database.as_system() as session:
+            with pytest.raises(Invalid):
+                await add_prices(session, prices={})
+            with pytest.raises(NotFound):
+                await add_prices(session, new_id("res"))
+
+    @pytest.mark.parametrize("for_all", [True, False])
+    async def test_one_owner_has_one_list_a_day(self, fresh_database: Database, for_all: bool) -> None:
+        async with fresh_database.as_system() as session:
+            owner = None if for_all else await add_reseller(session)
+            await add_prices(session, owner)
+            with pytest.raises(Conflict) as refusal:
+                await add_prices(session, owner)
+            assert refusal.value.code == "price_list_exists"
+            assert len(await prices.list_price_lists(session, None)) == 1
+
+
+class TestImmutable:
+    @pytest.mark.parametrize(
+        "attempt",
+        [
+            "update price set price_cents = 1",
+            "delete from price",
+            "update price_list set valid_from = '2020-01-01'",
+        ],
+    )
+    async def test_the_database_refuses_every_change(self, fresh_database: Database, attempt: str) -> None:
+        async with fresh_database.as_system() as session:
+            await add_prices(session)
+        for transaction in (fresh_database.as_system, fresh_database.transaction):
+            with pytest.raises(IntegrityError, match="final"):
+                async with transaction() as session:
+                    await session.execute(text(attempt))
+
+    async def test_a_list_no_invoice_can_have_used_is_withdrawn(self, fresh_database: Database) -> None:
+        await add_billable_resellers(fresh_database, 1)
+        await bill(fresh_database)
+        async with fresh_database.as_system() as session:
+            mistaken = await add_prices(session, valid_from=date(2026, 11, 2))
+            await prices.withdraw_price_list(session, mistaken)
+            assert await prices.prices_of(session, mistaken) == {}
+            with pytest.raises(NotFound):
+                await prices.withdraw_price_list(session, mistaken)
+
+    async def test_a_list_that_invoices_may_have_used_stays(self, fresh_database: Database) -> None:
+        billed, other = await add_billable_resellers(fresh_database, 1), None
+        await bill(fresh_database)
+        async with fresh_database.as_system() as session:
+            (used,) = await prices.list_price_lists(session, None)
+            with pytest.raises(Conflict) as refusal:
+                await prices.withdraw_price_list(session, used.id)
+            assert refusal.value.code == "price_list_used"
+            other = await add_reseller(session)
+            await prices.withdraw_price_list(session, await add_prices(session, other))
+            own = await add_prices(session, billed[0])
+        with pytest.raises(IntegrityError, match="final"):
+            async with fresh_database.as_system() as session:
+                await session.execute(text("delete from price_list where id = :id"), {"id": own})
+
+
+async def test_lists_are_read_page_by_page_newest_first(fresh_database: Database) -> None:
+    async with fresh_database.as_system() as session:
+        ids = [await add_prices(session, valid_from=date(2026, month, 1)) for month in (3, 1, 2)]
+        seen, before = [], None
+        while page := await prices.list_price_lists(session, None, limit=1, before=before):
+            before = page[-1].id
+            seen += [each.id for each in page]
+        assert seen == sorted(ids, reverse=True)
+        assert all(newer > older for newer, older in pairwise(seen))
+        assert (await prices.get_price_list(session, None, seen[0])).created_at == IN_DECEMBER

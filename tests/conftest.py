@@ -1,0 +1,125 @@
+"""What every test stands on: a real PostgreSQL, one migrated database cloned per worker, and a clock set by hand."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from provisioning.core.clock import TestClock
+from provisioning.core.database import Database
+from provisioning.core.embedded import EmbeddedPostgres
+from provisioning.core.migrations import migrate
+
+NOW = datetime(2026, 11, 17, 10, 0, tzinfo=UTC)
+
+# Nothing in a test outlives it, so durability across power loss is not worth waiting for.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+class Server:
+    """One PostgreSQL for the whole run, shared by the workers, with a migrated template to clone from."""
+
+    def __init__(self, embedded: EmbeddedPostgres) -> None:
+        self.embedded = embedded
+        self.admin = embedded.start()
+
+    def execute(self, sql: str) -> None:
+        with psycopg.connect(self.admin.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(sql.encode())
+
+    def create(self, name: str, *, template: str) -> str:
+        self.execute(f'create database "{name}" template "{template}"')
+        return self.embedded.url(name)
+
+    def drop(self, name: str) -> None:
+        self.execute(f'drop database if exists "{name}" with (force)')
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server lives in the run's common folder; each worker holds it and the last one to leave stops it."""
+    embedded = EmbeddedPostgres(_run_folder(tmp_path_factory) / "postgresql", fsync=False, settings=FAST)
+    yield Server(embedded)
+    embedded.stop()
+
+
+def _run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of one run share and that `nobody`, who runs PostgreSQL for root, can enter."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    folder = Path(tempfile.gettempdir()) / f"postfachwerk-tests-{sha256(str(common).encode()).hexdigest()[:12]}"
+    folder.mkdir(mode=0o711, exist_ok=True)
+    return folder
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The last to leave, which is the run itself and not one of its workers, takes the server's data away."""
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(_run_folder(session.config._tmp_path_factory), ignore_errors=True)  # type: ignore[attr-defined]  # pytest offers no public way to it here
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> Iterator[str]:
+    """A migrated database of this worker's own, so that workers do not wait for each other's clones."""
+    name = f"template_{uuid4().hex[:8]}"
+    migrate(server.create(name, template="template0"))
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def worker_url(server: Server, template: str) -> Iterator[str]:
+    name = f"worker_{uuid4().hex[:8]}"
+    yield server.create(name, template=template)
+    server.drop(name)
+
+
+@pytest.fixture
+def fresh_url(server: Server, template: str) -> Iterator[str]:
+    """A database that only this test sees, for tests that look at everything at once."""
+    name = f"fresh_{uuid4().hex[:8]}"
+    yield server.create(name, template=template)
+    server.drop(name)
+
+
+@pytest.fixture
+async def database(worker_url: str) -> AsyncIterator[Database]:
+    """The worker's database. A test that makes its own reseller (factories) needs no other isolation."""
+    database = Database(worker_url, pool_size=20)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def fresh_database(fresh_url: str) -> AsyncIterator[Database]:
+    database = Database(fresh_url, pool_size=20)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def clock() -> TestClock:
+    return TestClock(NOW)
+
+
+@pytest.fixture
+def now(clock: TestClock) -> datetime:
+    return clock.now()
+
+
+@pytest.fixture
+def root() -> Path:
+    return Path(__file__).parent.parent
