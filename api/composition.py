@@ -1,0 +1,119 @@
+"""From settings to an open context: what `serve`, `work`, `invoice` and the demo all begin with."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from api.context import Context
+from billing.models import Issuer
+from provisioning.core.clock import Clock, SystemClock, TestClock
+from provisioning.core.database import Database
+from provisioning.core.embedded import EmbeddedPostgres
+from provisioning.core.migrations import migrate
+from provisioning.core.settings import Settings
+from provisioning.drivers.base import Driver
+from provisioning.drivers.sandbox.driver import SandboxDriver
+from provisioning.resolver import SandboxZone, SystemResolver
+
+
+class ConfigurationError(Exception):
+    """The settings do not suffice; the message names the fix."""
+
+
+@asynccontextmanager
+async def open_context(settings: Settings, *, test_clock: TestClock | None = None) -> AsyncIterator[Context]:
+    """Everything opened, closed again at the end.
+
+    Without a database URL the embedded PostgreSQL is started and migrated; with one, migrating is left to
+    `postfachwerk migrate`. A test clock comes with a zone for DNS that lives in this process.
+    Raises ConfigurationError, EmbeddedPostgresError.
+    """
+    with _database_url(settings) as url:
+        database = Database(url, pool_size=settings.database_pool_size)
+        zone = SandboxZone() if test_clock else None
+        clock: Clock = test_clock or SystemClock()
+        try:
+            yield Context(
+                database=database,
+                clock=clock,
+                pepper=pepper_of(settings),
+                resolver=zone or SystemResolver([settings.resolver] if settings.resolver else []),
+                issuer=issuer_of(settings),
+                public_url=settings.public_url.rstrip("/"),
+                service_domain=settings.service_domain,
+                restore_days=settings.restore_days,
+                test_clock=test_clock,
+                sandbox_zone=zone,
+            )
+        finally:
+            await database.close()
+
+
+@contextmanager
+def _database_url(settings: Settings) -> Iterator[str]:
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    embedded = EmbeddedPostgres(settings.state_directory)
+    url = embedded.start()
+    try:
+        migrate(url)
+        yield url
+    finally:
+        embedded.stop()
+
+
+def open_drivers(database: Database, *, lag: int = 0, retry_seconds: float = 1.0) -> dict[str, Driver]:
+    """One driver for each kind of backend that a data centre can name."""
+    return {"sandbox": SandboxDriver(database, lag=lag, retry_seconds=retry_seconds)}
+
+
+def pepper_of(settings: Settings) -> bytes:
+    """The key of the API keys' hashes. Raises ConfigurationError when it would have to be guessed in production."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    if settings.database_url is not None:
+        raise ConfigurationError(
+            "Set POSTFACHWERK_SECRET_KEY to 32 or more random characters, the same for every process, for example "
+            "with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`. Keep it: API keys die with it."
+        )
+    return _kept_pepper(settings.state_directory.parent / "secret-key")
+
+
+def _kept_pepper(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Created with its final permissions, and by one process only.
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_bytes().strip()
+
+
+_EMBEDDED_ISSUER = Issuer(
+    name="Postfachwerk Muster GmbH",
+    street="Fachwerkgasse 1",
+    postcode="38100",
+    city="Braunschweig",
+    country="DE",
+    vat_id="DE123456788",
+    tax_number="14/123/45678",
+    email="rechnung@postfachwerk.example",
+    iban="DE02120300000000202051",
+    bic="BYLADEM1001",
+)
+
+
+def issuer_of(settings: Settings) -> Issuer:
+    """Who the invoices come from; the embedded database comes with a made-up one. Raises ConfigurationError."""
+    names = ("name", "street", "postcode", "city", "country", "vat_id", "tax_number", "email", "iban", "bic")
+    given = {name: getattr(settings, f"issuer_{name}") for name in names}
+    missing = [f"POSTFACHWERK_ISSUER_{name.upper()}" for name, value in given.items() if not value]
+    if missing and settings.database_url is None:
+        given = {name: given[name] or getattr(_EMBEDDED_ISSUER, name) for name in names}
+    elif missing:
+        raise ConfigurationError(f"Invoices need a seller: set {', '.join(missing)}.")
+    return Issuer(**given, series=settings.invoice_series, payment_days=settings.payment_days)

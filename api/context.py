@@ -1,0 +1,24 @@
+"""What the composition root hands to every request: opened once, read by the dependencies."""
+
+from dataclasses import dataclass
+
+from billing.models import Issuer
+from provisioning.core.clock import Clock, TestClock
+from provisioning.core.database import Database
+from provisioning.resolver import Resolver, SandboxZone
+
+
+@dataclass(slots=True)
+class Context:
+    """`pepper` keys the hashes of API keys. `test_clock` and `sandbox_zone` are there in demo and tests only."""
+
+    database: Database
+    clock: Clock
+    pepper: bytes
+    resolver: Resolver
+    issuer: Issuer
+    public_url: str = "http://127.0.0.1:8000"
+    service_domain: str = "postfachwerk.example"
+    restore_days: int = 30
+    test_clock: TestClock | None = None
+    sandbox_zone: SandboxZone | None = None

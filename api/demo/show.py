@@ -1,0 +1,74 @@
+"""What the demo prints: mailboxes, shares, the invoice, and how long each step took."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from billing.money import format_eur
+
+STATE_COLOURS = {"active": "green", "failed": "red"}
+
+
+def mailboxes_table(mailboxes: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title="Mailboxes", title_justify="left")
+    table.add_column("Address", overflow="fold")
+    for name in ("Name", "Kind", "Class", "State", "Data centre"):
+        table.add_column(name)
+    for mailbox in sorted(mailboxes, key=lambda each: (each["kind"], each["address"])):
+        colour = STATE_COLOURS.get(mailbox["state"], "yellow")
+        table.add_row(
+            mailbox["address"],
+            mailbox["display_name"],
+            mailbox["kind"],
+            mailbox["service_class"],
+            f"[{colour}]{mailbox['state']}[/]",
+            mailbox["placed_in"] or "",
+        )
+    return table
+
+
+def shares_table(shares: Sequence[dict[str, Any]], addresses: dict[str, str]) -> Table:
+    """`addresses` maps mailbox ids to addresses."""
+    table = Table(title="Shares", title_justify="left")
+    for name in ("Of", "What", "To", "Access", "Exchange role", "State"):
+        table.add_column(name)
+    for share in shares:
+        table.add_row(
+            addresses[share["mailbox_id"]],
+            share["scope"],
+            addresses[share["grantee_id"]],
+            share["access"] or "",
+            share["role"],
+            share["state"],
+        )
+    return table
+
+
+def invoice_table(invoice: dict[str, Any]) -> Table:
+    table = Table(title=f"Invoice {invoice['number']}, {invoice['period']}", title_justify="left", show_footer=True)
+    table.add_column("Customer", footer="Net\nVAT\n[bold]Total[/]")
+    table.add_column("Class")
+    for name in ("Mailbox-days", "Days of month", "Price"):
+        table.add_column(name, justify="right")
+    sums = (invoice["net_cents"], invoice["tax_cents"], invoice["gross_cents"])
+    table.add_column("Net", justify="right", footer="\n".join(format_eur(cents, "en") for cents in sums))
+    for line in invoice["lines"]:
+        table.add_row(
+            line["customer_name"],
+            line["service_class"],
+            str(line["mailbox_days"]),
+            str(line["base_days"]),
+            format_eur(line["price_cents"], "en"),
+            format_eur(line["net_cents"], "en"),
+        )
+    return table
+
+
+def times_table(times: Sequence[tuple[str, float]]) -> Table:
+    table = Table(title="How long it took", title_justify="left")
+    table.add_column("Step")
+    table.add_column("Seconds", justify="right")
+    for step, seconds in times:
+        table.add_row(step, f"{seconds:.2f}")
+    return table

@@ -1,0 +1,94 @@
+"""The composition root of the API: everything is opened here once and handed down."""
+
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.routing import APIRouter
+from fastapi_offline import FastAPIOffline
+
+from api import openapi, problems
+from api.context import Context
+from api.idempotency import Replay
+from api.observability import Observed
+from api.routes import (
+    account,
+    addresses,
+    audit,
+    billing,
+    clock,
+    customers,
+    data_centres,
+    domains,
+    invoice_runs,
+    mailboxes,
+    operations,
+    orders,
+    passwords,
+    prices,
+    resellers,
+    service,
+    shares,
+)
+
+ROUTERS: tuple[APIRouter, ...] = (
+    service.router,
+    orders.router,
+    mailboxes.router,
+    domains.router,
+    addresses.router,
+    passwords.router,
+    passwords.page_router,
+    shares.router,
+    operations.router,
+    account.router,
+    customers.router,
+    data_centres.router,
+    audit.router,
+    resellers.router,
+    prices.router,
+    billing.router,
+    invoice_runs.router,
+)
+
+Background = Callable[[], AbstractAsyncContextManager[None]]
+
+
+def create_app(context: Context, *, background: Background | None = None) -> FastAPI:
+    """The application over an open context; `background` runs beside it, such as the worker on a single machine."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # What has been loaded by now stays. Walking through all of it time and again would hold up whoever calls then.
+        gc.collect()
+        gc.freeze()
+        if background is None:
+            yield
+            return
+        async with background():
+            yield
+
+    # The docs page comes with its own scripts: it works on a machine that reaches nothing but this service.
+    app = FastAPIOffline(
+        title="Postfachwerk",
+        version=openapi.VERSION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True, "displayRequestDuration": True},
+    )
+    app.state.context = context
+    for router in ROUTERS:
+        app.include_router(router)
+    if context.test_clock is not None:
+        app.include_router(clock.router)
+    problems.install(app)
+    app.add_exception_handler(Replay, _replay)
+    app.add_middleware(Observed)
+    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+async def _replay(_request: Any, replay: Exception) -> Any:
+    return cast(Replay, replay).response

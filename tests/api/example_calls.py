@@ -1,0 +1,135 @@
+"""One call that works for every endpoint that writes, by operation id. Its body is the documented example."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import httpx
+
+from tests.api.route_table import Endpoint, Json, described, endpoints, request_examples
+from tests.api.stage import Stage
+
+
+@dataclass(frozen=True)
+class ExampleCall:
+    """`path` names other objects than the stage's usual ones, `body` replaces the documented example.
+
+    `before` are operations that must have been done, `events` how many audit events one call leaves, `once` the
+    field that the first answer alone shows.
+    """
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    before: tuple[str, ...] = ()
+    events: int = 1
+    once: str | None = None
+
+
+# The clock and the sandbox's zone live in the process: nothing that is kept has changed.
+_NOTHING_KEPT = ExampleCall(events=0)
+# Stands for a value of the stage: {domain_id} and so on.
+_PROOF = {"values": ["postfachwerk-verification={verification_token}"]}
+
+CALLS: dict[str, ExampleCall] = {
+    "addAlias": ExampleCall(),
+    "addDomain": ExampleCall(),
+    "advanceTestClock": _NOTHING_KEPT,
+    "cancelInvoiceRun": ExampleCall(path={"run_id": "{begun_run_id}"}),
+    "changeApiKey": ExampleCall(),
+    "changeCustomer": ExampleCall(),
+    "changeMailbox": ExampleCall(),
+    "changeReseller": ExampleCall(),
+    "createApiKey": ExampleCall(once="secret"),
+    "createCustomer": ExampleCall(),
+    "createPasswordLink": ExampleCall(once="url"),
+    "createPriceList": ExampleCall(),
+    "createReseller": ExampleCall(),
+    "createResellerApiKey": ExampleCall(once="secret"),
+    "deleteCustomer": ExampleCall(before=("deleteDomain", "deleteUnprovenDomain")),
+    "deleteDomain": ExampleCall(),
+    "deleteMailbox": ExampleCall(),
+    "deleteShare": ExampleCall(),
+    "moveMailbox": ExampleCall(),
+    "orderMailbox": ExampleCall(),
+    "orderMailboxes": ExampleCall(events=2),
+    "purgeMailbox": ExampleCall(before=("deleteMailbox",)),
+    "putCertificate": ExampleCall(),
+    "putDataCentre": ExampleCall(),
+    "putShare": ExampleCall(),
+    "removeAlias": ExampleCall(before=("addAlias",)),
+    "restoreMailbox": ExampleCall(before=("deleteMailbox",)),
+    "resumeMailbox": ExampleCall(before=("suspendMailbox",)),
+    "resumeReseller": ExampleCall(before=("suspendReseller",)),
+    "retryInvoiceRun": ExampleCall(),
+    "retryOperation": ExampleCall(),
+    "revokeApiKey": ExampleCall(),
+    "rotateApiKey": ExampleCall(once="secret"),
+    "setPassword": ExampleCall(),
+    "setPrimaryAddress": ExampleCall(before=("addAlias",)),
+    "setSandboxRecords": _NOTHING_KEPT,
+    "startInvoiceRun": ExampleCall(before=("advanceTestClock",)),
+    "suspendMailbox": ExampleCall(),
+    "suspendReseller": ExampleCall(),
+    "verifyDomain": ExampleCall(path={"domain_id": "{unproven_domain_id}"}, before=("publishProof",)),
+    "withdrawPriceList": ExampleCall(),
+}
+
+# Calls that only prepare others.
+_PREPARATIONS: dict[str, tuple[str, ExampleCall]] = {
+    "deleteUnprovenDomain": ("deleteDomain", ExampleCall(path={"domain_id": "{unproven_domain_id}"})),
+    "publishProof": (
+        "setSandboxRecords",
+        ExampleCall(path={"name": "_postfachwerk.neu.kanzlei-lindenhof.example"}, body=_PROOF),
+    ),
+}
+
+
+def path_of(stage: Stage, endpoint: Endpoint, given: Mapping[str, str] | None = None) -> str:
+    """The endpoint's path with the stage's own ids, those `given` excepted."""
+    values = {**stage.facts.own, **(given or {})}
+    return endpoint.path.format_map({name: values[name] for name in endpoint.parameters})
+
+
+def body_of(stage: Stage, endpoint: Endpoint) -> Any:
+    """The first documented example; None where there is no body."""
+    examples = request_examples(stage.document, described(stage.document, endpoint))
+    return examples[0] if examples else None
+
+
+def client_of(stage: Stage, endpoint: Endpoint) -> httpx.AsyncClient:
+    return stage.operator if endpoint.is_for_operator else stage.tenant
+
+
+async def prepare(stage: Stage, endpoint: Endpoint) -> None:
+    """Bring about what the example call of this endpoint needs."""
+    by_id = {each.operation_id: each for each in endpoints(stage.app)}
+    for name in CALLS[str(endpoint.operation_id)].before:
+        operation_id, call = _PREPARATIONS.get(name) or (name, CALLS[name])
+        answer = await _send(stage, by_id[operation_id], call)
+        assert answer.is_success, answer.text
+
+
+async def send(
+    stage: Stage, endpoint: Endpoint, *, query: str = "", body: Any = None, **headers: str
+) -> httpx.Response:
+    """The example call of an endpoint that writes; header names come with underscores."""
+    return await _send(stage, endpoint, CALLS[str(endpoint.operation_id)], query=query, body=body, **headers)
+
+
+async def _send(
+    stage: Stage, endpoint: Endpoint, call: ExampleCall, *, query: str = "", body: Any = None, **headers: str
+) -> httpx.Response:
+    given = {name: value.format_map(stage.facts.own) for name, value in call.path.items()}
+    filled = _filled(call.body, stage.facts.own) if body is None else body
+    return await client_of(stage, endpoint).request(
+        endpoint.method,
+        path_of(stage, endpoint, given) + query,
+        json=body_of(stage, endpoint) if filled is None else filled,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def _filled(body: Any, values: Mapping[str, str]) -> Any:
+    if body is None:
+        return None
+    return {name: [each.format_map(values) for each in texts] for name, texts in cast(Json, body).items()}
