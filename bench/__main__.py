@@ -55,7 +55,7 @@ be trusted on a busy machine; wall figures and percentiles need an idle one. Eve
 examples:
   python -m bench                        everything
   python -m bench orders lists           two subjects
-  python -m bench --quick                everything small, in under a minute: does it still run?
+  python -m bench --quick                everything small, in about a minute: does it still run?
 """
 
 console = Console(stderr=True)

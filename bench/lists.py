@@ -21,7 +21,7 @@ COLUMNS = ("p50 ms", "p99 ms", "floor p50", "floor p99", "p99 x floor", "app CPU
 CONNECTIONS = 4
 TIMES_FLOOR_MAX = 3.0
 FLAT_MAX = 1.5
-CUSTOMERS = 200
+CUSTOMERS, QUICK_CUSTOMERS = 200, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def measure(bench: Bench) -> Subject:
     sizes = (100, 2_000) if bench.quick else (1_000, 100_000, 1_000_000)
     with bench.new_database() as url:
         bench.step(f"lists: filling {sum(sizes):,} mailboxes")
-        pages = asyncio.run(_prepare(url, sizes))
+        pages = asyncio.run(_prepare(url, sizes, customers=QUICK_CUSTOMERS if bench.quick else CUSTOMERS))
         postgres = PostgreSQL.at(url)
         with serving(serve_floor, url, bench.log) as floor, serving(serve_api, url, bench.log) as api:
             rounds: list[list[tuple[Figures, Figures]]] = [[] for _ in pages]
@@ -57,11 +57,11 @@ def measure(bench: Bench) -> Subject:
     return subject
 
 
-async def _prepare(url: str, sizes: Sequence[int]) -> list[_Page]:
+async def _prepare(url: str, sizes: Sequence[int], *, customers: int) -> list[_Page]:
     database = Database(url)
     pages: list[_Page] = []
     tenants = await make_tenants(
-        database, [f"haus-{size}" for size in sizes], customers=CUSTOMERS, now=datetime.now(UTC)
+        database, [f"haus-{size}" for size in sizes], customers=customers, now=datetime.now(UTC)
     )
     for mark, size, tenant in zip("abc", sizes, tenants, strict=False):
         await fill_mailboxes(database, tenant, mark=mark, mailboxes=size, customers=tenant.customers)

@@ -41,15 +41,13 @@ def measure(bench: Bench) -> Subject:
     with bench.new_database() as url:
         many, one = asyncio.run(_prepare(url, tenants=4 if bench.quick else 20))
         postgres = PostgreSQL.at(url)
-        with serving(serve_floor, url, bench.log) as floor:
-            with serving(serve_api, url, bench.log) as api:
-                floor_ms = _intake(_Run(bench, subject, postgres, api, many), floor, one)
-                _batches(_Run(bench, subject, postgres, api, many), floor_ms)
-            with serving(serve_api, url, bench.log, processes=2) as api:
-                _two_processes(_Run(bench, subject, postgres, api, many), floor_ms)
-        asyncio.run(_forget_jobs(url))
-        with serving(serve_api, url, bench.log) as api:
-            _sustained(_Run(bench, subject, postgres, api, many), url)
+        with serving(serve_floor, url, bench.log) as floor, serving(serve_api, url, bench.log, processes=2) as both:
+            single = _Run(bench, subject, postgres, both.first(), many)
+            floor_ms = _intake(single, floor, one)
+            _batches(single, floor_ms)
+            _two_processes(_Run(bench, subject, postgres, both, many), floor_ms)
+            asyncio.run(_forget_jobs(url))
+            _sustained(single, url)
     return subject
 
 
@@ -162,8 +160,8 @@ def _sustained(run: _Run, url: str) -> None:
         figures = run.send(run.orders.single(many))
         p50, p99 = asyncio.run(_confirmed(url, since=since))
         seconds = time.perf_counter() - started
-        worker_ms = (worker.cpu_seconds() - worker_cpu) * 1000 / many
-        database_ms = (run.postgres.cpu_seconds() - database_cpu) * 1000 / many
+        worker_ms = max(0.0, worker.cpu_seconds() - worker_cpu) * 1000 / many
+        database_ms = max(0.0, run.postgres.cpu_seconds() - database_cpu) * 1000 / many
     app_ms = figures.app_cpu_ms + worker_ms
     total = app_ms + database_ms
     run.subject.add(

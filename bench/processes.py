@@ -26,6 +26,10 @@ class Service:
     pids: tuple[int, ...]
     ports: tuple[int, ...]
 
+    def first(self) -> "Service":
+        """One of the processes alone; the others idle, which costs nothing."""
+        return Service(self.pids[:1], self.ports[:1])
+
     def cpu_seconds(self) -> float:
         return sum(tree_cpu_seconds(pid) for pid in self.pids)
 

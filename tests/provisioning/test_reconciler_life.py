@@ -19,7 +19,8 @@ from tests.provisioning.world import World, interpose, make_world
 OTHER_KIND = text(
     """
     insert into data_centre select (jsonb_populate_record(data_centre, jsonb_build_object(
-        'code', cast(:code as text), 'driver', 'open_cell', 'accepts_orders', false))).* from data_centre where code = 'de-fra-1'
+        'code', cast(:code as text), 'driver', 'open_cell', 'accepts_orders', false))).*
+    from data_centre where code = 'de-fra-1'
     """
 )
 
