@@ -1,5 +1,6 @@
 """Tenants, data centres, mailboxes, shares, operations, the ledger of service periods, and the job queue."""
 
+from contextlib import closing
 from datetime import date
 
 import sqlalchemy as sa
@@ -121,7 +122,7 @@ def upgrade() -> None:
 
 def create_procrastinate() -> None:
     """Its schema file holds many statements and percent signs, so it goes to the driver as it is."""
-    with op.get_bind().connection.cursor() as cursor:
+    with closing(op.get_bind().connection.cursor()) as cursor:
         cursor.execute(SchemaManager.get_schema())
 
 
