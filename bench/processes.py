@@ -45,8 +45,8 @@ class PostgreSQL:
     def at(cls, url: str) -> Self:
         with connect(url.replace("+psycopg", "")) as connection:
             row = connection.execute("select pg_backend_pid()").fetchone()
-        assert row is not None
-        return cls(url, _parent(row[0]))
+            assert row is not None
+            return cls(url, _parent(row[0]))  # while the connection holds it: afterwards the process is gone
 
     def cpu_seconds(self) -> float:
         """Of the postmaster and all its backends, those that have ended included."""
