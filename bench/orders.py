@@ -153,8 +153,10 @@ def _sustained(run: _Run, url: str) -> None:
     many = 20 if run.bench.quick else 300
     run.bench.step(f"orders: {many} until active")
     run.send(run.orders.single(20))
-    asyncio.run(_forget_jobs(url))
     with working(work, url, run.bench.log) as worker:
+        asyncio.run(
+            _confirmed(url, since=datetime.now(UTC))
+        )  # what stands before the start: imports and caches are warm
         since, started = datetime.now(UTC), time.perf_counter()
         worker_cpu, database_cpu = worker.cpu_seconds(), run.postgres.cpu_seconds()
         figures = run.send(run.orders.single(many))
@@ -196,7 +198,8 @@ async def _confirmed(url: str, *, since: datetime) -> tuple[float, float]:
             async with database.as_system() as session:
                 if not await session.scalar(_REST):
                     [percentiles] = (await session.execute(_LATENCY, {"since": since})).one()
-                    return float(percentiles[0]), float(percentiles[1])
+                    p50, p99 = percentiles or (0.0, 0.0)
+                    return float(p50), float(p99)
             await asyncio.sleep(0.1)
         raise TimeoutError(f"Mailboxes are still not active after {_CONFIRM_SECONDS_MAX} seconds.")
     finally:

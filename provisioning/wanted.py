@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -91,6 +91,31 @@ class Loaded:
     operations: tuple[OpenOperation, ...]
 
 
+# Every job runs these two: built once, because to build such a statement costs several times what it takes to run it.
+_DRIVER = select(col(DataCentre.driver))
+_AROUND = select(
+    _DRIVER.where(col(DataCentre.code) == bindparam("location")).scalar_subquery().label("driver"),
+    _DRIVER.where(col(DataCentre.code) == bindparam("placed_in")).scalar_subquery().label("placed_by"),
+    func.array(
+        select(col(MailboxAddress.address))
+        .where(col(MailboxAddress.mailbox_id) == bindparam("mailbox_id"))
+        .scalar_subquery()
+    ).label("addresses"),
+)
+_GRANTEE = aliased(Mailbox)
+_SHARES = (
+    select(
+        *(col(Share.id), col(Share.scope), col(Share.role), col(Share.state), col(Share.expires_at)),
+        *(col(_GRANTEE.id).label("grantee_id"), col(_GRANTEE.address), col(_GRANTEE.backend_id)),
+        *(col(_GRANTEE.intent), col(DataCentre.driver), is_in_service(col(_GRANTEE.id)).label("in_service")),
+    )
+    .join(_GRANTEE, col(_GRANTEE.id) == col(Share.grantee_id))
+    .join(DataCentre, col(DataCentre.code) == col(_GRANTEE.location))
+    .where(col(Share.mailbox_id) == bindparam("mailbox_id"))
+    .order_by(col(Share.id))
+)
+
+
 async def load(database: Database, mailbox_id: str, *, now: datetime) -> Loaded | None:
     """Read the intent and mark its operations running; None when there is nothing to make true.
 
@@ -133,36 +158,14 @@ async def _lock_mailbox(session: AsyncSession, mailbox_id: str) -> Mailbox | Non
 
 
 async def _read_around(session: AsyncSession, mailbox: Mailbox) -> Row[Any, Any, Any]:
-    drivers = select(col(DataCentre.driver))
-    addresses = select(col(MailboxAddress.address)).where(col(MailboxAddress.mailbox_id) == mailbox.id)
-    query = select(
-        drivers.where(col(DataCentre.code) == mailbox.location).scalar_subquery().label("driver"),
-        drivers.where(col(DataCentre.code) == mailbox.placed_in).scalar_subquery().label("placed_by"),
-        func.array(addresses.scalar_subquery()).label("addresses"),
-    )
-    return (await session.execute(query)).one()
+    values = {"mailbox_id": mailbox.id, "location": mailbox.location, "placed_in": mailbox.placed_in}
+    return (await session.execute(_AROUND, values)).one()
 
 
 async def _read_shares(session: AsyncSession, mailbox: Mailbox, driver: str, *, now: datetime) -> Shares:
     if _PRESENCE[mailbox.intent] is not Presence.PRESENT:
         return Shares()
-    grantee = aliased(Mailbox)
-    query = (
-        select(
-            *(col(Share.id), col(Share.scope), col(Share.role), col(Share.state), col(Share.expires_at)),
-            *(col(grantee.id).label("grantee_id"), col(grantee.address), col(grantee.backend_id)),
-            *(
-                col(grantee.intent),
-                col(DataCentre.driver),
-                is_in_service(col(grantee.id)).label("in_service"),
-            ),
-        )
-        .join(grantee, col(grantee.id) == col(Share.grantee_id))
-        .join(DataCentre, col(DataCentre.code) == col(grantee.location))
-        .where(col(Share.mailbox_id) == mailbox.id)
-        .order_by(col(Share.id))
-    )
-    return _sort_shares(await session.execute(query), driver, now=now)
+    return _sort_shares(await session.execute(_SHARES, {"mailbox_id": mailbox.id}), driver, now=now)
 
 
 def _sort_shares(rows: Iterable[Row[Any]], driver: str, *, now: datetime) -> Shares:
