@@ -19,7 +19,7 @@ from bench.load import request
 from bench.measure import Bench, Figures, Subject, Target, middle, ratio
 from bench.processes import PostgreSQL, Service, serving, working
 from bench.servers import serve_api, serve_floor, work
-from bench.world import Tenant, make_tenants, settle
+from bench.world import Tenant, fill_mailboxes, make_tenants, settle
 from provisioning.core.database import Database
 
 COLUMNS = ("orders/s", "p50 ms", "p99 ms", "app CPU ms", "PG CPU ms", "CPU ms", "x floor", "load CPU ms")
@@ -39,7 +39,9 @@ def measure(bench: Bench) -> Subject:
     """The whole subject, in a database of its own."""
     subject = Subject("Orders: POST /v1/mailboxes with everything on, beside one bare INSERT", COLUMNS)
     with bench.new_database() as url:
-        many, one = asyncio.run(_prepare(url, tenants=4 if bench.quick else 20))
+        many, one = asyncio.run(
+            _prepare(url, tenants=4 if bench.quick else 20, standing=2_000 if bench.quick else 20_000)
+        )
         postgres = PostgreSQL.at(url)
         with serving(serve_floor, url, bench.log) as floor, serving(serve_api, url, bench.log, processes=2) as both:
             single = _Run(bench, subject, postgres, both.first(), many)
@@ -78,12 +80,19 @@ class _Run:
         )
 
 
-async def _prepare(url: str, *, tenants: int) -> tuple["_Orders", "_Orders"]:
+async def _prepare(url: str, *, tenants: int, standing: int) -> tuple["_Orders", "_Orders"]:
+    """The tenants who order, beside mailboxes that stand already.
+
+    Without those PostgreSQL would plan for empty tables, look up foreign keys by reading the whole table, and go on so
+    until autovacuum comes by: the first minute of a new installation, not its life.
+    """
     database, now = Database(url), datetime.now(UTC)
     async with database.transaction() as session:
         await session.execute(text(TABLE))
     many = await make_tenants(database, [f"haus-{n}" for n in range(tenants)], customers=5, now=now)
     one = await make_tenants(database, ["allein"], customers=5, now=now)
+    [old] = await make_tenants(database, ["bestand"], customers=5, now=now)
+    await fill_mailboxes(database, old, mark="b", mailboxes=standing, customers=old.customers)
     await settle(database)
     await database.close()
     return _Orders(many), _Orders(one)
