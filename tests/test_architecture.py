@@ -30,7 +30,7 @@ FIRST_PARTY_IMPORTS_PER_FILE = 10
 PROCESS_EDGES = ("api/cli.py", "api/main.py", "api/worker.py")
 
 PURE_MODULES = (
-    *("billing.money", "billing.periods", "billing.rating", "billing.vat"),
+    *("billing.iban", "billing.money", "billing.periods", "billing.rating", "billing.target_days", "billing.vat"),
     *("provisioning.planner", "provisioning.roles", "provisioning.terms"),
 )
 # Part of the standard library, but the outside world all the same.
