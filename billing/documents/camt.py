@@ -166,7 +166,7 @@ def _entries(entry: etree._Element, amount_cents: int, blank: StatementEntry) ->
             whole,
             remittance=_text(entry, "AddtlNtryInf"),
             transactions=count,
-            key=_fingerprint(whole, _text(entry, "AcctSvcrRef"), _text(entry, "AddtlNtryInf")),
+            key=_fingerprint(whole, _known(_text(entry, "AcctSvcrRef")), _text(entry, "AddtlNtryInf")),
         )
 
 

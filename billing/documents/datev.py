@@ -155,7 +155,8 @@ def month_header(template: BatchHeader, month: BillingMonth) -> BatchHeader:
 def document_number(number: str) -> str:
     """Return a number as Belegfeld 1 can hold it: Umlauts written out, what is not allowed as a hyphen.
 
-    More than 36 characters raise Invalid: cut short, two numbers could become one open item.
+    More than 36 characters raise Invalid: cut short, two numbers could become one open item. Numbers that differ
+    only in what is not allowed become one, so a number series should keep to what is.
     """
     written = number.translate(_GERMAN)
     field = re.sub(r"[^A-Za-z0-9$&%*+\-/]", "-", written)

@@ -17,7 +17,8 @@ class ChartOfAccounts:
 
     `standard` maps a rate in basis points to its revenue account (category S). `automatic` are accounts that carry
     their tax by themselves, on which a tax key is an error. `transit` takes what a payment provider holds until
-    it pays out. Debtors are `[first_debtor, last_debtor]`, both included, one digit longer than the others.
+    it pays out, `fees` what banks and providers charge for payments. Debtors are `[first_debtor, last_debtor]`,
+    both included, one digit longer than the others.
     """
 
     chart: str
@@ -27,6 +28,7 @@ class ChartOfAccounts:
     small_business: int
     bank: int
     transit: int
+    fees: int
     automatic: frozenset[int]
     account_length: int = 4
     first_debtor: int = 10_000
@@ -55,6 +57,7 @@ class ChartOfAccounts:
             small_business=self.small_business * factor,
             bank=self.bank * factor,
             transit=self.transit * factor,
+            fees=self.fees * factor,
             automatic=frozenset(account * factor for account in self.automatic),
             account_length=account_length,
             first_debtor=self.first_debtor * factor,
@@ -70,6 +73,7 @@ SKR03: Final = ChartOfAccounts(
     small_business=8195,
     bank=1200,
     transit=1360,
+    fees=4970,
     automatic=frozenset({8400, 8336, 8338, 8195}),
 )
 
@@ -81,6 +85,7 @@ SKR04: Final = ChartOfAccounts(
     small_business=4185,
     bank=1800,
     transit=1460,
+    fees=6855,
     automatic=frozenset({4400, 4336, 4338, 4185}),
 )
 
@@ -176,6 +181,24 @@ def payment_booking(
         document_on=booked_on,
         number=document_number(number),
         text=f"{'Zahlung' if amount_cents > 0 else 'Rückzahlung'} {number} {payer}",
+    )
+
+
+def bank_booking(
+    chart: ChartOfAccounts, *, number: str, contra_account: int, booked_on: date, amount_cents: int, text: str
+) -> Booking:
+    """Return what came onto the bank account (positive) or left it, against an account that is no debtor's.
+
+    A provider's payout is against `chart.transit`, a return's fee against `chart.fees`. `number` is the statement's.
+    """
+    return Booking(
+        abs(amount_cents),
+        "S" if amount_cents > 0 else "H",
+        account=chart.bank,
+        contra_account=contra_account,
+        document_on=booked_on,
+        number=document_number(number),
+        text=text,
     )
 
 

@@ -123,6 +123,7 @@ class TestKeys:
         [
             replace(PAID, booked_on="2026-11-23"),
             replace(PAID, servicer_reference="2026112400001"),
+            replace(PAID, transactions=()),
             replace(PAID, transactions=(Tx(text="Rechnung PF-2026-000002"),)),
             replace(PAID, transactions=(replace(PAID.transactions[0], payer="Bäckerei Klein"),)),
             replace(PAID, transactions=(replace(PAID.transactions[0], end_to_end_id="E2E-2"),)),
@@ -160,8 +161,8 @@ class TestRefusals:
     def test_an_amount_in_another_currency_is_refused(self) -> None:
         with pytest.raises(Invalid, match="not in EUR"):
             entries_of(replace(PAID, currency="CHF"), closing="219.00")
+        balances = balance("OPBD", "0.00") + balance("CLBD", "119.00", currency="CHF")
         with pytest.raises(Invalid, match="two currencies"):
-            balances = balance("OPBD", "0.00") + balance("CLBD", "119.00", currency="CHF")
             read_statements(document(statement(PAID, balances=balances)))
 
     @pytest.mark.parametrize("amount", ["1,00", "1.001", "-1.00", "1e3", "", "NaN", "١.00"])

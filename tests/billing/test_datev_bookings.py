@@ -13,6 +13,7 @@ from billing.documents.datev_bookings import (
     SKR04,
     ChartOfAccounts,
     TaxedAmount,
+    bank_booking,
     cancellation_bookings,
     check_tax_keys,
     invoice_bookings,
@@ -123,6 +124,20 @@ def test_what_a_provider_collects_goes_through_its_transit_account() -> None:
         SKR03, number="PF-1", debtor=10_001, payer="Groß", booked_on=ISSUED_ON, amount_cents=1, to=SKR03.transit
     )
     assert (booking.account, booking.side) == (1360, "S")
+
+
+def test_a_payout_and_a_fee_go_over_the_bank_account() -> None:
+    def booked(contra_account: int, cents: int) -> Booking:
+        return bank_booking(
+            SKR04,
+            number="2026-226",
+            contra_account=contra_account,
+            booked_on=ISSUED_ON,
+            amount_cents=cents,
+            text="Bank",
+        )
+
+    assert sums_of(booked(SKR04.transit, 20_000), booked(SKR04.fees, -350)) == {1800: 19_650, 1460: -20_000, 6855: 350}
 
 
 def test_longer_accounts_get_zeros_appended() -> None:

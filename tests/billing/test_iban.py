@@ -1,7 +1,7 @@
 """Check digits of IBANs, creditor identifiers and structured references, on published examples."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.iban import is_creditor_id, is_iban, is_payment_reference, payment_reference
@@ -25,6 +25,7 @@ def test_what_is_no_iban_of_a_sepa_country_is_refused(iban: str) -> None:
 
 @pytest.mark.parametrize("iban", VALID)
 @given(data=st.data())
+@settings(deadline=None)
 def test_no_single_wrong_digit_passes(iban: str, data: st.DataObject) -> None:
     at = data.draw(st.sampled_from([place for place, character in enumerate(iban) if character.isdigit()]))
     other = data.draw(st.sampled_from("0123456789").filter(lambda digit: digit != iban[at]))
@@ -49,6 +50,7 @@ def test_the_example_of_the_reference_standard_is_valid() -> None:
 
 
 @given(st.from_regex(r"[A-Z]{1,3}-20[0-9]{2}-[0-9]{6}", fullmatch=True))
+@settings(deadline=None)
 def test_the_reference_of_a_number_is_valid_and_ends_with_it(number: str) -> None:
     reference = payment_reference(number)
     assert is_payment_reference(reference)

@@ -148,6 +148,7 @@ class TestCollectionDay:
         assert collection_day(due_on, notified_on=notified_on, submitted_on=submitted_on) == expected
 
     @given(st.dates(date(2026, 1, 1), date(2040, 1, 1)), st.integers(-60, 60), st.integers(-60, 60), st.integers(1, 30))
+    @settings(deadline=None)
     def test_it_is_a_settlement_day_that_leaves_everybody_their_time(
         self, due_on: date, notice: int, submission: int, notice_days: int
     ) -> None:

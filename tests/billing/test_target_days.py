@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.target_days import add_target_days, easter_sunday, is_target_day, next_target_day
@@ -45,12 +45,14 @@ def test_the_next_settlement_day_is_the_day_itself_or_after_the_closing(day: dat
 
 
 @given(days)
+@settings(deadline=None)
 def test_a_closing_lasts_five_days_at_most(day: date) -> None:
     assert is_target_day(next_target_day(day))
     assert (next_target_day(day) - day).days <= 5
 
 
 @given(days, st.integers(min_value=0, max_value=20), st.integers(min_value=0, max_value=20))
+@settings(deadline=None)
 def test_settlement_days_add_up(day: date, first: int, second: int) -> None:
     assert add_target_days(add_target_days(day, first), second) == add_target_days(day, first + second)
 

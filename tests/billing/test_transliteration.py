@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.documents.transliteration import shorten, to_cp1252, to_sepa
@@ -29,6 +29,7 @@ def test_a_name_keeps_its_german_spelling(name: str, for_datev: str, for_banks: 
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_every_text_fits_windows_1252_on_one_line(text: str) -> None:
     written = to_cp1252(text)
     assert written.encode("cp1252").decode("cp1252") == written
@@ -36,6 +37,7 @@ def test_every_text_fits_windows_1252_on_one_line(text: str) -> None:
 
 
 @given(st.text(st.characters()))
+@settings(deadline=None)
 def test_every_text_fits_the_character_set_of_banks(text: str) -> None:
     written = to_sepa(text)
     assert re.fullmatch(r"[A-Za-z0-9/?:().,'+ -]*", written)
@@ -44,6 +46,7 @@ def test_every_text_fits_the_character_set_of_banks(text: str) -> None:
 
 
 @given(st.text(st.characters(categories=["Cs", "Cc", "Co", "Cn", "So", "Lo"])))
+@settings(deadline=None)
 def test_not_even_broken_text_raises(text: str) -> None:
     assert to_cp1252(text).encode("cp1252") is not None
     assert to_sepa(text).isascii()
@@ -64,6 +67,7 @@ def test_a_long_text_is_cut_behind_a_word_where_that_keeps_half(text: str, expec
 
 
 @given(st.text(), st.integers(min_value=1, max_value=60))
+@settings(deadline=None)
 def test_a_shortened_text_is_a_beginning_of_it(text: str, length: int) -> None:
     short = shorten(text, length)
     assert len(short) <= length
