@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from tests.fake_stripe import calls, control
 from tests.fake_stripe.endpoints import match
-from tests.fake_stripe.errors import Refusal
+from tests.fake_stripe.errors import Refusal, invalid_parameter
 from tests.fake_stripe.faults import take
 from tests.fake_stripe.idempotency import Answer
 from tests.fake_stripe.sdk import API_VERSION
@@ -31,8 +31,7 @@ def create_app(stage: Stage) -> Callable[[Scope, Receive, Send], Awaitable[None]
         else:
             headers = {key.decode().lower(): value.decode() for key, value in scope["headers"]}
             source = body if scope["method"] == "POST" else scope["query_string"]
-            form = parse_qsl(source.decode(), keep_blank_values=True, strict_parsing=bool(source))
-            answer = await respond(stage, scope["method"], path, headers, form)
+            answer = await respond(stage, scope["method"], path, headers, source.decode())
         if answer is None:
             # As when the network ends: the client learns nothing.
             stage.connections[scope["client"]].abort()
@@ -64,9 +63,7 @@ async def controlled(stage: Stage, name: str, body: bytes) -> Answer:
         return Answer(refusal.status, refusal.body())
 
 
-async def respond(
-    stage: Stage, verb: str, path: str, headers: dict[str, str], form: list[tuple[str, str]]
-) -> Answer | None:
+async def respond(stage: Stage, verb: str, path: str, headers: dict[str, str], form: str) -> Answer | None:
     """The answer to one request; None when the connection is to end without one."""
     request_id = new_id(stage.world, "req")
     common = {"Request-Id": request_id, "Stripe-Version": API_VERSION}
@@ -79,7 +76,7 @@ async def respond(
         trouble = take(stage.faults, stage.world.random, f"{verb} {path}")
         if trouble == "rate_limit" or not admitted(stage, endpoint.route.name):
             raise too_many()
-        call = calls.Call(endpoint, ids, path, tuple(sorted(form)), key, request_id)
+        call = calls.Call(endpoint, ids, path, tuple(sorted(pairs(form))), key, request_id)
         answer = await calls.run(stage, call, trouble)
     except Refusal as refusal:
         extra = {"Stripe-Rate-Limited-Reason": "endpoint-rate"} if refusal.status == 429 else {}
@@ -88,6 +85,13 @@ async def respond(
         return None
     stage.world.shape_faults += faults_of(answer.body)
     return Answer(answer.status, answer.body, common | answer.headers)
+
+
+def pairs(form: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(form, keep_blank_values=True, strict_parsing=bool(form))
+    except ValueError:
+        raise invalid_parameter("The body is no form.", param="body") from None
 
 
 def check_caller(stage: Stage, headers: dict[str, str]) -> None:
