@@ -28,9 +28,6 @@ def ready(world: World, intent: Object, params: dict[str, Any]) -> Object:
         allowed = ", ".join(intent["payment_method_types"])
         message = f"The PaymentMethod provided ({kind}) is not allowed for this PaymentIntent. Allowed are: {allowed}."
         raise invalid_request(message, param="payment_method")
-    if kind == "card" and intent["statement_descriptor"]:
-        message = "statement_descriptor is not supported for card charges. Use statement_descriptor_suffix instead."
-        raise invalid_request(message, param="statement_descriptor")
     if kind == "sepa_debit":
         check_debit(world, intent, method, params)
     return method

@@ -50,9 +50,9 @@ async def run(stage: Stage, call: Call, trouble: str | None) -> Answer | None:
     stage.world.request = {"id": call.request_id, "idempotency_key": call.key}
     try:
         kept.answer = execute(stage, call, params, trouble)
-    except Refusal:
-        stage.keys.pop(call.key or "", None)
-        raise
+    finally:
+        if kept.answer is None:
+            stage.keys.pop(call.key or "", None)
     return None if trouble == "timeout_after_write" else kept.answer
 
 

@@ -24,6 +24,8 @@ LENGTHS = {
 }
 METADATA_KEYS, METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 50, 40, 500
 NOT_ON_STATEMENTS = set("<>\\'\"*")
+LAST_LATIN = "\u024f"
+DESCRIPTOR_LENGTH_MIN = 5
 Tree = dict[str, Any]
 
 
@@ -159,9 +161,19 @@ def text(value: str, path: str) -> str:
     limit = LENGTHS.get(name, 5000)
     if len(value) > limit:
         raise invalid_parameter(f"Invalid string: {path} must be at most {limit} characters", param=path)
-    if name.startswith("statement_descriptor") and NOT_ON_STATEMENTS & set(value):
-        raise invalid_parameter(f"Invalid characters in {path}", param=path, code="invalid_characters")
+    if name.startswith("statement_descriptor"):
+        check_descriptor(value, path)
     return value
+
+
+def check_descriptor(value: str, path: str) -> None:
+    """https://docs.stripe.com/get-started/account/statement-descriptors: an invoice number alone is none."""
+    if NOT_ON_STATEMENTS & set(value) or max(value) > LAST_LATIN:
+        raise invalid_parameter(f"Invalid characters in {path}", param=path, code="invalid_characters")
+    if not re.search("[A-Za-z]", value):
+        raise invalid_parameter(f"{path} must contain at least one alphabetic character", param=path)
+    if not path.endswith("suffix") and len(value) < DESCRIPTOR_LENGTH_MIN:
+        raise invalid_parameter(f"{path} must have at least {DESCRIPTOR_LENGTH_MIN} characters", param=path)
 
 
 def check_metadata(metadata: Mapping[str, str], path: str) -> None:

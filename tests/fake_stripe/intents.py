@@ -126,20 +126,21 @@ def apply(world: World, intent: Object, params: dict[str, Any]) -> dict[str, Any
         fields["payment_method_options"] = options(world, params["payment_method_options"])
     if fields.get("payment_method"):
         method = methods.usable(world, fields["payment_method"], fields.get("customer", intent["customer"]))
-        check_descriptors(params, method["type"])
+        if method["type"] == "sepa_debit" and params.get("statement_descriptor_suffix"):
+            message = "statement_descriptor_suffix is for card charges. Use statement_descriptor instead."
+            raise invalid_request(message, param="statement_descriptor_suffix")
         fields["payment_method"] = method["id"]
         if intent["status"] == "requires_payment_method":
             fields["status"] = "requires_confirmation"
+    check_descriptor(intent | fields)
     return change(intent, **fields)
 
 
-def check_descriptors(fields: dict[str, Any], kind: str) -> None:
-    if kind == "card" and fields.get("statement_descriptor"):
-        message = "statement_descriptor is not supported for card charges. Use statement_descriptor_suffix instead."
+def check_descriptor(intent: Object) -> None:
+    """https://support.stripe.com: refused as soon as a card is among the types, whatever is charged in the end."""
+    if intent["statement_descriptor"] and "card" in intent["payment_method_types"]:
+        message = "statement_descriptor is not supported with the type card. Use statement_descriptor_suffix instead."
         raise invalid_request(message, param="statement_descriptor")
-    if kind == "sepa_debit" and fields.get("statement_descriptor_suffix"):
-        message = "statement_descriptor_suffix is not supported for SEPA debits. Use statement_descriptor instead."
-        raise invalid_request(message, param="statement_descriptor_suffix")
 
 
 def options(world: World, wanted: dict[str, Any]) -> dict[str, Any]:

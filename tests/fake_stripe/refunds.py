@@ -85,6 +85,8 @@ def start(world: World, charge: Object, amount: int, params: dict[str, Any]) -> 
         world, refund, -amount, kind="refund" if kind == "card" else "payment_refund", category="refund"
     )
     refund["balance_transaction"] = movement["id"]
+    if is_pending:
+        refund["pending_reason"] = "processing"
     previous = count(charge, amount)
     emit(world, "refund.created", refund)
     emit(world, "charge.refunded", charge, previous=previous)
@@ -102,7 +104,7 @@ def count(charge: Object, amount: int) -> dict[str, Any]:
 
 def settle(world: World, refund: Object) -> None:
     if refund["status"] == "pending":
-        tell(world, refund, change(refund, status="succeeded"))
+        tell(world, refund, change(refund, status="succeeded", pending_reason=None))
 
 
 def fail(world: World, refund: Object, reason: str) -> None:

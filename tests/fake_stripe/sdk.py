@@ -11,6 +11,7 @@ from typing import Any
 
 import stripe
 from stripe._request_options import RequestOptions
+from stripe._stripe_object import StripeObject
 from typing_extensions import get_type_hints
 
 API_VERSION: str = stripe.api_version
@@ -135,6 +136,7 @@ def names_in(module: str) -> Names:
 @functools.cache
 def attributes_of(declared: type) -> dict[str, Any]:
     """The declared attributes of an object or of a part of one, with their types."""
-    module = importlib.import_module(declared.__module__)
-    hints = get_type_hints(declared, globalns=vars(module), localns=names_in(declared.__module__), include_extras=True)
+    # Some modules name classes they import nowhere.
+    known = {"StripeObject": StripeObject, **vars(importlib.import_module(declared.__module__))}
+    hints = get_type_hints(declared, globalns=known, localns=names_in(declared.__module__), include_extras=True)
     return {name: hint for name, hint in hints.items() if not name.startswith("_") and name != "OBJECT_NAME"}

@@ -1,5 +1,6 @@
 """Every object that is sent, held against what the SDK's resource classes declare."""
 
+import functools
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Literal, get_args, get_origin
@@ -26,24 +27,33 @@ def faults_of(body: dict[str, Any]) -> list[str]:
 
 
 def parts(declared: type, value: dict[str, Any], path: str) -> Iterator[str]:
-    attributes = attributes_of(declared)
+    attributes = accepted(declared)
     for name in value.keys() - attributes.keys():
         yield f"{path}.{name}: not declared"
-    for name, hint in attributes.items():
+    for name, hints in attributes.items():
         if name in value:
-            yield from mismatches(hint, value[name], f"{path}.{name}")
-        elif type(None) not in alternatives(hint):
+            yield from mismatches(hints, value[name], f"{path}.{name}")
+        elif type(None) not in hints:
             yield f"{path}.{name}: missing"
 
 
-def mismatches(hint: Any, value: Any, path: str) -> Iterator[str]:
-    """Nothing when one of the declared types takes the value, else what the likeliest of them says."""
+@functools.cache
+def accepted(declared: type) -> dict[str, list[Any]]:
+    return {name: closed(hint) for name, hint in attributes_of(declared).items()}
+
+
+def closed(hint: Any) -> list[Any]:
+    """The alternatives of a type. Enums are declared open with `| str`; the words are known all the same."""
     hints = alternatives(hint)
-    if Any in hints:
+    has_words = any(get_origin(each) is Literal for each in hints)
+    return [each for each in hints if not (has_words and each is str)]
+
+
+def mismatches(hints: list[Any], value: Any, path: str) -> Iterator[str]:
+    """Nothing when one of the declared types takes the value, else what the likeliest of them says."""
+    if type(value) in hints or Any in hints:
         return
-    closed = any(get_origin(each) is Literal for each in hints)
-    # Enums are declared open with `| str`; the words are known all the same.
-    tried = [list(one(each, value, path)) for each in hints if not (closed and each is str)]
+    tried = [list(one(each, value, path)) for each in hints]
     if all(tried):
         yield from min(tried, key=lambda found: (found[0].startswith(f"{path}: "), len(found)))
 
@@ -56,9 +66,9 @@ def one(hint: Any, value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         right = origin is list
         for n, item in enumerate(value if right else []):
-            yield from mismatches(inner[0], item, f"{path}[{n}]")
+            yield from mismatches(closed(inner[0]), item, f"{path}[{n}]")
     elif isinstance(value, dict):
-        right = origin in {dict, UntypedStripeObject, ListObject} or is_declared(hint)
+        right = origin in {dict, UntypedStripeObject, ListObject} or is_declared(hint, value)
         yield from within(hint, value, path)
     else:
         # Amounts with fractions travel as text or as numbers.
@@ -68,14 +78,18 @@ def one(hint: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def within(hint: Any, value: dict[str, Any], path: str) -> Iterator[str]:
-    if is_declared(hint):
+    if is_declared(hint, value):
         yield from parts(hint, value, path)
     elif get_origin(hint) in {dict, UntypedStripeObject}:
         for key, item in value.items():
-            yield from mismatches(get_args(hint)[-1], item, f"{path}.{key}")
+            yield from mismatches(closed(get_args(hint)[-1]), item, f"{path}.{key}")
     elif get_origin(hint) is ListObject:
         yield from faults_of(value)
 
 
-def is_declared(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, StripeObject)
+def is_declared(hint: Any, value: dict[str, Any]) -> bool:
+    """Whether the class declares this kind of object, or parts that have no name of their own."""
+    if not isinstance(hint, type) or not issubclass(hint, StripeObject):
+        return False
+    name = getattr(hint, "OBJECT_NAME", None)
+    return name is None or name == value.get("object")

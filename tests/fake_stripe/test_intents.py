@@ -308,6 +308,23 @@ class TestStates:
             await shop.charge(customer, method, **params)
         assert refused.value.param == field
 
+    async def test_a_descriptor_for_debits_stands_in_the_way_of_a_card_later(self, shop: Shop) -> None:
+        customer, method = await shop.saved()
+        intent = await shop.v1.payment_intents.create_async(
+            {
+                "amount": 500,
+                "currency": "eur",
+                "customer": customer,
+                "allowed_payment_method_types": ["sepa_debit"],
+                "statement_descriptor": "RE 2026-0001",
+            }
+        )
+        params = {"payment_method": method, "allowed_payment_method_types": ["card"]}
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.v1.payment_intents.confirm_async(intent.id, params)
+        assert refused.value.param == "statement_descriptor"
+        assert await shop.status(intent.id) == "requires_payment_method"
+
     async def test_intents_are_listed_by_customer_and_time(self, shop: Shop) -> None:
         customer, method = await shop.saved()
         old = await shop.charge(customer, method)

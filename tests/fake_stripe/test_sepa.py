@@ -28,7 +28,13 @@ def test_business_days_leave_out_weekends_and_the_holidays_of_the_payment_system
 async def test_a_debit_is_in_processing_for_five_business_days_and_then_paid(shop: Shop) -> None:
     shop.fake.set_clock("2026-12-22T09:00:00+00:00")
     customer, method = await shop.saved(iban=GOOD_IBAN)
-    intent = await shop.charge(customer, method, statement_descriptor="RE 2026-0001", expand=["latest_charge"])
+    intent = await shop.charge(
+        customer,
+        method,
+        allowed_payment_method_types=["sepa_debit"],
+        statement_descriptor="RE 2026-0001",
+        expand=["latest_charge"],
+    )
     assert (intent.status, intent.latest_charge.status, intent.amount_received) == ("processing", "pending", 0)
     assert shop.told()[-3:] == ["payment_intent.created", "payment_intent.processing", "charge.pending"]
     # 23, 24, 28, 29 and 30 December: the 25th and 26th are closing days, the 27th is a Sunday.

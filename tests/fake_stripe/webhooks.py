@@ -47,9 +47,9 @@ async def deliver(
     """
     random = world.random if seed is None else Random(seed)
     due = [each for each in world.deliveries if each.state == "pending" and each.due <= world.now]
-    late = [each for each in due if delay and not each.attempts]
-    for each in late:
-        each.due = world.now + random.randint(0, delay)
+    for each in due if delay else []:
+        if not each.attempts and not each.is_late:
+            each.due, each.is_late = world.now + random.randint(0, delay), True
     due = [each for each in due if each.due <= world.now]
     due += [each for each in due if random.random() < duplicates]
     if reorder:

@@ -43,6 +43,7 @@ class Delivery:
     endpoint: Endpoint
     due: int
     attempts: int = 0
+    is_late: bool = False
     state: str = "pending"
 
 
