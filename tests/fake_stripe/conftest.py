@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+import stripe
 
 from tests.fake_stripe.client import FakeStripe
 from tests.fake_stripe.sdk import API_VERSION
@@ -23,10 +24,15 @@ def fake(fake_process: FakeStripe) -> Iterator[FakeStripe]:
     assert fake_process.snapshot()["shape_faults"] == []
 
 
+@pytest.fixture(scope="session")
+async def client(fake_process: FakeStripe) -> AsyncIterator[stripe.StripeClient]:
+    async with sdk(fake_process.url) as client:
+        yield client
+
+
 @pytest.fixture
-async def shop(fake: FakeStripe) -> AsyncIterator[Shop]:
-    async with sdk(fake.url) as client:
-        yield Shop(fake, client)
+def shop(fake: FakeStripe, client: stripe.StripeClient) -> Shop:
+    return Shop(fake, client)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Cards: saved in Checkout, charged without the customer, declined, and never charged twice."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -243,6 +244,19 @@ class TestStates:
         assert len(shop.fake.charges_of("inv_1")) == 1
         changed = await shop.v1.payment_intents.update_async(intent.id, {"metadata": {"note": "paid"}})
         assert changed.metadata.to_dict() == {"invoice_id": "inv_1", "note": "paid"}
+
+    async def test_of_many_confirmations_at_once_one_is_charged(self, shop: Shop) -> None:
+        customer, method = await shop.saved()
+        params = {"amount": 500, "currency": "eur", "customer": customer, "metadata": {"invoice_id": "inv_1"}}
+        intent = await shop.v1.payment_intents.create_async(params)
+        confirmations = (
+            shop.v1.payment_intents.confirm_async(intent.id, {"payment_method": method, "off_session": True})
+            for _ in range(6)
+        )
+        answers = await asyncio.gather(*confirmations, return_exceptions=True)
+        refused = [each.code for each in answers if isinstance(each, stripe.InvalidRequestError)]
+        assert refused == ["payment_intent_unexpected_state"] * 5
+        assert [charge["status"] for charge in shop.fake.charges_of("inv_1")] == ["succeeded"]
 
     async def test_an_intent_waits_for_a_method_then_for_its_confirmation(self, shop: Shop) -> None:
         customer, method = await shop.saved()
