@@ -1,63 +1,18 @@
 """An invoice as one HTML page for screen and paper, in German or English, without any external asset."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from billing.documents.document import Document
+from billing.documents.sheet import sheet_of
+from billing.documents.texts import TEXTS, format_day, format_rate, grouped_iban
 from billing.models import Invoice, InvoiceLine
 from billing.money import Language, format_eur
 from billing.rating import Line, explain
-
-TEXTS: dict[Language, dict[str, str]] = {
-    "de": {
-        "amount": "Betrag netto",
-        "bank": "Bankverbindung",
-        "base_days": "Tage im Monat",
-        "buyer_vat_id": "Ihre USt-IdNr.",
-        "class": "Klasse",
-        "days": "Postfachtage",
-        "draft": "Entwurf",
-        "due": "Zahlbar bis",
-        "formula": "Netto je Zeile = Postfachtage × Preis je Monat / Tage im Monat, kaufmännisch gerundet.",
-        "for_example": "Zum Beispiel:",
-        "gross": "Rechnungsbetrag",
-        "invoice": "Rechnung",
-        "issued": "Rechnungsdatum",
-        "net": "Summe netto",
-        "number": "Rechnungsnummer",
-        "pay": "Bitte überweisen Sie den Betrag unter Angabe der Rechnungsnummer.",
-        "period": "Leistungszeitraum",
-        "price": "Preis je Monat",
-        "tax": "Umsatzsteuer",
-        "tax_number": "Steuernummer",
-        "vat_id": "USt-IdNr.",
-    },
-    "en": {
-        "amount": "Net amount",
-        "bank": "Bank details",
-        "base_days": "Days of month",
-        "buyer_vat_id": "Your VAT ID",
-        "class": "Class",
-        "days": "Mailbox-days",
-        "draft": "Draft",
-        "due": "Payable by",
-        "formula": "Net of a line = mailbox-days × price a month / days of the month, rounded half up.",
-        "for_example": "For example:",
-        "gross": "Amount due",
-        "invoice": "Invoice",
-        "issued": "Date of invoice",
-        "net": "Net total",
-        "number": "Invoice number",
-        "pay": "Please transfer the amount and give the invoice number as reference.",
-        "period": "Period of service",
-        "price": "Price a month",
-        "tax": "VAT",
-        "tax_number": "Tax number",
-        "vat_id": "VAT ID",
-    },
-}
 
 CLASSES = {"pop3": "POP3", "imap": "IMAP", "exchange": "Exchange"}
 
@@ -86,20 +41,18 @@ def render_invoice(invoice: Invoice, lines: Sequence[InvoiceLine], language: Lan
         class_name=lambda service_class: CLASSES.get(service_class, service_class),
         day=lambda day: format_day(day, language),
         eur=lambda cents: format_eur(cents, language),
-        grouped_iban=_grouped_iban,
+        grouped_iban=grouped_iban,
         rate=format_rate(invoice.rate_basis_points, language),
     )
 
 
-def format_day(day: date, language: Language) -> str:
-    """Return "01.12.2026" (de) or "2026-12-01" (en), which no reader takes for 12 January."""
-    return day.strftime("%d.%m.%Y") if language == "de" else day.isoformat()
-
-
-def format_rate(basis_points: int, language: Language) -> str:
-    """Return "19 %" or, where it is no whole number, "5,5 %" (de); "19%" and "5.5%" (en)."""
-    percent = f"{basis_points / 100:.2f}".rstrip("0").rstrip(".")
-    return f"{percent.replace('.', ',')} %" if language == "de" else f"{percent}%"
+def render_html(document: Document) -> str:
+    """Return the page of a document: word for word what its PDF says, from the same sheet."""
+    logo = None
+    if document.logo:
+        kind = "png" if document.logo.startswith(b"\x89PNG") else "jpeg"
+        logo = f"data:image/{kind};base64,{b64encode(document.logo).decode()}"
+    return _environment.get_template("document.html").render(logo=logo, sheet=sheet_of(document))
 
 
 def _customers(lines: Iterable[InvoiceLine]) -> Iterable[tuple[str, list[InvoiceLine], int]]:
@@ -117,8 +70,3 @@ def _as_rated(line: InvoiceLine) -> Line:
         base_days=line.base_days,
         net_cents=line.net_cents,
     )
-
-
-def _grouped_iban(iban: str) -> str:
-    compact = iban.replace(" ", "")
-    return " ".join(compact[start : start + 4] for start in range(0, len(compact), 4))

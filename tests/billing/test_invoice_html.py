@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from billing.documents.html import format_rate, render_invoice
+from billing.documents.html import render_invoice
+from billing.documents.texts import format_rate
 from billing.models import Invoice, InvoiceLine, InvoiceStatus
 from tests.billing.ledger_factory import ISSUER
 
