@@ -17,7 +17,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench import access, invoice_runs, lists, orders
+from bench import access, documents, invoice_runs, lists, orders
 from bench.load import LoadError, generator
 from bench.measure import Bench, Subject
 from provisioning.core.embedded import EmbeddedPostgres, EmbeddedPostgresError
@@ -28,6 +28,7 @@ SUBJECTS: dict[str, Callable[[Bench], Subject]] = {
     "lists": lists.measure,
     "access": access.measure,
     "invoices": invoice_runs.measure,
+    "documents": documents.measure,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -47,10 +48,12 @@ subjects:
   lists     a page of 50 among 1,000, 100,000 and 1,000,000 mailboxes
   access    who can open what, in a customer of 500 among 100,000 mailboxes and 200,000 shares
   invoices  the monthly run for 1,000 resellers with 10,000, 100,000 and 300,000 mailboxes
+  documents XML, gate, HTML and PDF/A-3 of an invoice of twelve lines, on one core
 
 Each figure stands beside its floor, which is measured in the same run in turns with it: the least that could stand in
-its place. CPU is that of the API's or worker's processes (app) and of all of PostgreSQL (PG), read from /proc, and can
-be trusted on a busy machine; wall figures and percentiles need an idle one. Everything takes about six minutes.
+its place. Documents have none and stand beside the rate that is asked for. CPU is that of the API's or worker's
+processes (app) and of all of PostgreSQL (PG), read from /proc, and can be trusted on a busy machine; wall figures and
+percentiles need an idle one. Everything takes about six minutes.
 
 examples:
   python -m bench                        everything

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SUBJECTS = ("orders", "lists", "access")
+SUBJECTS = ("orders", "lists", "access", "documents")
 
 
 @pytest.mark.slow

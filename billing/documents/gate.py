@@ -32,6 +32,7 @@ _XRECHNUNG_ONLY: Final = frozenset(
         *("PEPPOL-EN16931-R001", "PEPPOL-EN16931-R010", "PEPPOL-EN16931-R020"),
     }
 )
+_DUE: Final = ("DueDateDateTime", "Description")
 # That the profile should be XRechnung's says nothing about a document of another profile.
 _PROFILE_RULE: Final = "BR-DE-21"
 
@@ -74,7 +75,7 @@ def check(document_xml: bytes, profile: Profile) -> Report:
         tree = etree.fromstring(document_xml, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
         return Report(profile, (_structural("XML", str(error)),), tools())
-    found = [*_schema_findings(tree), *_rule_findings(document_xml, profile)]
+    found = [*_schema_findings(tree), *_due_findings(tree), *_rule_findings(document_xml, profile)]
     return Report(profile, tuple(dict.fromkeys(found)), tools())
 
 
@@ -97,6 +98,23 @@ def _schema_findings(tree: etree._Element) -> Iterator[Finding]:
     declared = tree.findtext(".//{*}GuidelineSpecifiedDocumentContextParameter/{*}ID")
     if declared not in {each.value for each in Profile}:
         yield _structural("BT-24", f"profile {declared!r} is none that this project issues", ("BT-24",))
+
+
+def _due_findings(tree: etree._Element) -> Iterator[Finding]:
+    """BR-CO-25: it stands in the norm, and the schematron of 1.3.16 has lost it (eInvoicing-EN16931 issue 500)."""
+    payable = tree.findtext(".//{*}DuePayableAmount") or "0"
+    # The amount of a credit note is the buyer's, who sets himself no date.
+    is_asked_for = tree.findtext("{*}ExchangedDocument/{*}TypeCode") != "381" and payable.strip("0.-") != ""
+    terms = tree.find(".//{*}SpecifiedTradePaymentTerms")
+    answered = terms is not None and any(terms.find(f"{{*}}{name}") is not None for name in _DUE)
+    if is_asked_for and not payable.startswith("-") and not answered:
+        yield Finding(
+            "BR-CO-25",
+            "error",
+            ("BT-115", "BT-9", "BT-20"),
+            message_en="In case the Amount due for payment is positive, give a Payment due date or Payment terms.",
+            message_de="Ist der fällige Betrag positiv, braucht es ein Fälligkeitsdatum oder Zahlungsbedingungen.",
+        )
 
 
 def _rule_findings(document_xml: bytes, profile: Profile) -> Iterator[Finding]:

@@ -55,9 +55,11 @@ def girocode_payload(*, name: str, iban: str, amount_cents: int, reference: str,
 
 
 def girocode_of(document: Document) -> str | None:
-    """Return the payload that pays a document; None where nothing is to be transferred within SEPA."""
+    """Return the payload that pays a document; None where nothing, or too much, is to be transferred within SEPA."""
     payable = document.totals.payable_cents
-    if document.is_correction or not isinstance(document.payment, SepaTransfer) or payable < 1:
+    if document.is_correction or not isinstance(document.payment, SepaTransfer):
+        return None
+    if not 1 <= payable <= AMOUNT_CENTS_MAX:
         return None
     return girocode_payload(
         name=document.payment.account_name,

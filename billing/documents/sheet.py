@@ -146,8 +146,11 @@ def _facts(document: Document) -> Iterator[Pair]:
     if document.period:
         first, last = (format_day(day, language) for day in (document.period.starts_on, document.period.last_on))
         yield text("period", language), f"{first} – {last}"
-    if document.due_on and not document.is_correction and document.totals.payable_cents > 0:
-        yield text("due", language), format_day(document.due_on, language)
+    if _moves_money(document):
+        if isinstance(document.payment, SepaDirectDebit):
+            yield text("collected_on", language), format_day(document.payment.collected_on, language)
+        elif document.due_on:
+            yield text("due", language), format_day(document.due_on, language)
     reference = document.buyer_reference if document.buyer_reference != buyer.number else None
     found = (
         ("buyer_number", buyer.number),
@@ -205,7 +208,7 @@ def _details(line: Line, document: Document) -> Iterator[str]:
 
 
 def _arithmetic(line: Line, language: Language) -> str:
-    sentence = text(
+    return text(
         "arithmetic",
         language,
         quantity=_quantity(line.quantity, line.unit, language),
@@ -213,8 +216,6 @@ def _arithmetic(line: Line, language: Language) -> str:
         base=_quantity(line.base_quantity, line.unit, language),
         net=format_eur(line.before_allowances_cents, language),
     )
-    is_exact = line.quantity * line.price_cents % line.base_quantity == 0
-    return sentence if is_exact else text("rounded", language, arithmetic=sentence)
 
 
 def _quantity(quantity: int, unit: Unit, language: Language) -> str:
@@ -268,6 +269,8 @@ def _remarks(document: Document) -> Iterator[str]:
     if document.payment_terms:
         # Lines that begin with # are a grammar for machines (BR-DE-18).
         yield from (line for line in document.payment_terms.splitlines() if line and not line.startswith("#"))
+    if any(line.base_quantity != 1 for line in document.lines):
+        yield text("rounding_rule", document.language)
 
 
 def _payment(document: Document) -> PaymentBox:

@@ -226,7 +226,7 @@ def _corrections() -> dict[str, Document]:
 
 def _lines() -> dict[str, Document]:
     monthly: dict[str, Any] = {"unit": Unit.MONTH, "base_quantity": 1}
-    leap = {"period": FEBRUARY, "base_quantity": 29}
+    leap: dict[str, Any] = {"period": FEBRUARY, "base_quantity": 29}
     credit = (LineAllowance(1501, "Erster Monat frei", "95"),)
     return {
         "one day": document(lines=(line(quantity=1),)),

@@ -1,4 +1,6 @@
-"""The official schematron in a process of its own: `python schematron.py STYLESHEET FILE...` prints what failed as JSON.
+"""The official schematron in a process of its own.
+
+`python schematron.py STYLESHEET FILE...` prints the failed asserts of each file as JSON.
 
 Saxon crashes among threads and takes 150 MB, so it is never imported by a test.
 """
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lxml import etree
-from saxonche import PySaxonProcessor
+from saxonche import PySaxonProcessor  # type: ignore[import-not-found]  # a compiled module without types
 
 SVRL = "{http://purl.oclc.org/dsdl/svrl}"
 

@@ -7,7 +7,7 @@ from lxml import etree
 
 from billing.documents.cii import NAMESPACES, Profile, build_xml
 from billing.documents.document import Document
-from billing.documents.gate import Finding, check
+from billing.documents.gate import check
 from tests.billing.documents.corpus import CORPUS, DEBIT, document
 
 Change = Callable[[etree._Element], None]
@@ -176,7 +176,7 @@ def test_a_finding_says_in_both_languages_what_is_wrong_and_where() -> None:
     (finding,) = check(etree.tostring(tree), Profile.XRECHNUNG).errors
     assert finding.terms == ("BT-10",)
     assert "Buyer reference" in finding.message_en
-    assert "Käuferreferenz" in finding.message_de or "Buyer reference" in finding.message_de
+    assert finding.message_de != finding.message_en
 
 
 def test_what_only_xrechnung_asks_for_is_a_hint_for_zugferd() -> None:
@@ -192,4 +192,4 @@ def test_what_only_xrechnung_asks_for_is_a_hint_for_zugferd() -> None:
 def test_what_is_no_invoice_gets_a_report_and_no_traceback(content: bytes) -> None:
     report = check(content, Profile.ZUGFERD)
     assert not report.valid
-    assert all(isinstance(each, Finding) and each.message_de for each in report.errors)
+    assert all(each.rule and each.message_en and each.message_de for each in report.errors)

@@ -1,0 +1,111 @@
+"""Where EN 16931's terms stand in the XML."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from billing.documents.cii import BUSINESS_PROCESS, NAMESPACES, Profile, build_xml
+from billing.documents.document import Document
+from tests.billing.documents.corpus import CORPUS, DEBIT, document
+
+SETTLEMENT = "//ram:ApplicableHeaderTradeSettlement"
+AGREEMENT = "//ram:ApplicableHeaderTradeAgreement"
+
+
+def texts(of: Document, path: str, profile: Profile = Profile.XRECHNUNG) -> list[str]:
+    nodes = etree.fromstring(build_xml(of, profile)).xpath(path, namespaces=NAMESPACES)
+    assert isinstance(nodes, list)
+    return [node.text or "" for node in nodes if isinstance(node, etree._Element)]
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_the_profile_and_the_process_are_named(profile: Profile) -> None:
+    head = "//rsm:ExchangedDocumentContext/*/ram:ID"
+    assert texts(document(), head, profile) == [BUSINESS_PROCESS, profile.value]
+
+
+def test_a_part_month_can_be_recomputed_from_its_line() -> None:
+    line = "//ram:IncludedSupplyChainTradeLineItem"
+    assert texts(document(), f"{line}//ram:ChargeAmount") == ["7.90"]
+    assert texts(document(), f"{line}//ram:BasisQuantity[@unitCode='DAY']") == ["30"]
+    assert texts(document(), f"{line}//ram:BilledQuantity[@unitCode='DAY']") == ["57"]
+    assert texts(document(), f"{line}//ram:LineTotalAmount") == ["15.01"]
+
+
+def test_a_debit_names_mandate_creditor_and_account_where_readers_look_for_them() -> None:
+    debit = document(payment=DEBIT)
+    assert texts(debit, f"{SETTLEMENT}/ram:CreditorReferenceID") == ["DE98ZZZ09999999999"]
+    assert texts(debit, f"{SETTLEMENT}/ram:SpecifiedTradePaymentTerms/ram:DirectDebitMandateID") == ["PF-M-000017"]
+    account = f"{SETTLEMENT}/ram:SpecifiedTradeSettlementPaymentMeans/ram:PayerPartyDebtorFinancialAccount/ram:IBANID"
+    assert texts(debit, account) == ["DE89370400440532013000"]
+    assert texts(debit, "//ram:PayeePartyCreditorFinancialAccount") == []
+    assert texts(debit, "//ram:PayerSpecifiedDebtorFinancialInstitution") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *(("domestic", "58"), ("debit", "59"), ("credit card", "54")),
+        *(("bank card in English", "48"), ("transfer outside SEPA", "30")),
+    ],
+)
+def test_the_means_of_payment_has_its_code(name: str, code: str) -> None:
+    assert texts(CORPUS[name], "//ram:SpecifiedTradeSettlementPaymentMeans/ram:TypeCode") == [code]
+
+
+def test_a_period_ends_on_its_last_day_and_is_the_day_of_delivery() -> None:
+    assert texts(document(), f"{SETTLEMENT}/ram:BillingSpecifiedPeriod//udt:DateTimeString") == ["20261101", "20261130"]
+    assert texts(document(), "//ram:ActualDeliverySupplyChainEvent//udt:DateTimeString") == ["20261130"]
+
+
+def test_a_correction_names_what_it_corrects() -> None:
+    correction = CORPUS["cancellation as credit note"]
+    assert texts(correction, "//ram:InvoiceReferencedDocument/ram:IssuerAssignedID") == ["PF-2026-000007"]
+    assert texts(correction, "//ram:FormattedIssueDateTime/qdt:DateTimeString") == ["20261101"]
+
+
+def test_what_is_not_subject_to_vat_names_no_vat_id_and_no_rate_on_its_lines() -> None:
+    outside = CORPUS["third country"]
+    assert texts(outside, "//ram:SpecifiedTaxRegistration/ram:ID[@schemeID='VA']") == []
+    assert texts(outside, "//ram:SpecifiedLineTradeSettlement//ram:RateApplicablePercent") == []
+    assert texts(outside, f"{SETTLEMENT}/ram:ApplicableTradeTax/ram:RateApplicablePercent") == ["0.00"]
+
+
+def test_an_authority_is_reached_under_its_leitweg_id() -> None:
+    assert texts(CORPUS["authority"], f"{AGREEMENT}/ram:BuyerReference") == ["04011000-1234512345-06"]
+    address = f"{AGREEMENT}/ram:BuyerTradeParty//ram:URIID[@schemeID='0204']"
+    assert texts(CORPUS["authority"], address) == ["04011000-1234512345-06"]
+
+
+def test_signs_that_xml_cannot_hold_are_left_out_and_all_others_kept() -> None:
+    (note,) = texts(CORPUS["other scripts"], "//ram:IncludedNote/ram:Content")
+    assert note == "山田 😀 \u200b ﬁ e\u0301"
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_no_element_is_empty(name: str) -> None:
+    for element in etree.fromstring(build_xml(CORPUS[name], Profile.ZUGFERD)).iter():
+        assert len(element) or (element.text or "").strip(), element.tag
+
+
+def test_the_same_document_gives_the_same_bytes_in_another_process_too(root: Path) -> None:
+    script = (
+        "import sys; from billing.documents.cii import Profile, build_xml; "
+        "from tests.billing.documents.corpus import CORPUS; "
+        "sys.stdout.buffer.write(b''.join(build_xml(each, Profile.ZUGFERD) for each in CORPUS.values()))"
+    )
+    expected = b"".join(build_xml(each, Profile.ZUGFERD) for each in CORPUS.values())
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=root,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.stdout == expected
