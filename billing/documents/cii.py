@@ -4,6 +4,7 @@ The order of elements is that of the Factur-X schema. The same document always g
 empty (PEPPOL-EN16931-R008): what a document does not say is left out with its parents.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
@@ -47,6 +48,8 @@ NAMESPACES: Final = {
     "udt": "urn:un:unece:uncefact:data:standard:UnqualifiedDataType:100",
 }
 _RSM, _QDT, _RAM, _UDT = (f"{{{uri}}}" for uri in NAMESPACES.values())
+
+_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}")
 
 Node = etree._Element
 
@@ -112,6 +115,9 @@ def _agreement(agreement: Node, document: Document) -> None:
     seller, buyer = document.seller, document.buyer
     _add(agreement, "BuyerReference", document.buyer_reference)
     party = _child(agreement, "SellerTradeParty")
+    if not (seller.register_number or (seller.vat_id and document.names_vat_ids)):
+        # BT-29, BT-30 or BT-31 tells a seller apart (BR-CO-26); sole traders may have neither of the last two.
+        _add(party, "ID", seller.tax_number)
     _add(party, "Name", seller.name)
     _add(party, "Description", seller.legal_info)
     if seller.register_number:
@@ -186,8 +192,10 @@ def _payment_means(means: Node, payment: Payment, document: Document) -> None:
             _bic(means, payment.bic)
         case NonSepaTransfer():
             account = _child(means, "PayeePartyCreditorFinancialAccount")
+            number = _compact(payment.account)
+            _add(account, "IBANID", number if _IBAN.fullmatch(number) else None)
             _add(account, "AccountName", payment.account_name)
-            _add(account, "ProprietaryID", _compact(payment.account))
+            _add(account, "ProprietaryID", None if _IBAN.fullmatch(number) else number)
             _bic(means, payment.bic)
 
 

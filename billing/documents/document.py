@@ -200,8 +200,8 @@ class Line:
     allowances: tuple[LineAllowance, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.price_cents < 0:
-            raise ValueError(f"a price cannot be negative, not {self.price_cents} cents: negate the quantity")
+        if self.price_cents < 0 or self.base_quantity < 1:
+            raise ValueError(f"no line costs {self.price_cents} cents for {self.base_quantity}: negate the quantity")
 
     @property
     def before_allowances_cents(self) -> int:
@@ -321,6 +321,8 @@ class Document:
             raise ValueError(f"document {self.number} has no line")
         if self.type_code is not DocumentType.INVOICE and self.corrects is None:
             raise ValueError(f"document {self.number} corrects an invoice and must name it")
+        if self.logo is not None and not self.logo.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff")):
+            raise ValueError(f"the logo of document {self.number} is neither PNG nor JPEG")
         if self.currency != "EUR":
             raise ValueError(f"document {self.number} is in {self.currency}; invoices are made in EUR")
         taxes = self.taxes

@@ -1,10 +1,14 @@
 """Which signs an OpenType font can print, read from its `cmap` table (OpenType 1.9, "cmap", format 4 and 12)."""
 
+import re
 import struct
 import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+_PART: Final = 24
+_LONG_WORD: Final = re.compile(rf"\S{{{_PART + 8},}}")
+_BREAK: Final = "\N{ZERO WIDTH SPACE}"
 REPLACEMENT: Final = "\N{WHITE SQUARE}"
 
 
@@ -21,10 +25,16 @@ def code_points(font: bytes) -> frozenset[int]:
 def printable(value: str, points: frozenset[int]) -> str:
     """Return the text with composed letters, and a white square for each sign that has no glyph.
 
-    Compatibility forms such as the ligature fi are taken apart where that helps.
+    Compatibility forms such as the ligature fi are taken apart where that helps, and very long words may be broken.
     """
     composed = unicodedata.normalize("NFC", value)
-    return "".join(_sign(each, points) for each in composed)
+    signs = "".join(_sign(each, points) for each in composed)
+    return _LONG_WORD.sub(lambda word: _breakable(word[0]), signs)
+
+
+def _breakable(word: str) -> str:
+    """A word that is longer than its column runs into the next one unless it may be broken."""
+    return _BREAK.join(word[start : start + _PART] for start in range(0, len(word), _PART))
 
 
 def _sign(sign: str, points: frozenset[int]) -> str:

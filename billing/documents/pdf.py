@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, time
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import pikepdf
@@ -22,6 +23,9 @@ from billing.documents.sheet import sheet_of
 
 FACTUR_X: Final = "urn:factur-x:pdfa:CrossIndustryDocument:invoice:1p0#"
 ATTACHMENT: Final = "factur-x.xml"
+
+# A compiler refuses a second caller while it works; more processes make more documents, more threads do not.
+_compiling: Final = Lock()
 
 _FOLDER: Final = Path(__file__).parent
 _FONTS: Final = _FOLDER / "fonts"
@@ -51,14 +55,15 @@ def render_pdf(document: Document, xml: bytes) -> bytes:
     logo = json.dumps(list(document.logo)) if document.logo else ""
     issued_at = datetime.combine(document.issued_on, time(), tzinfo=UTC)
     try:
-        laid_out = _compiler().compile(
-            input=_layout(),
-            format="pdf",
-            sys_inputs={"sheet": sheet, "xml": xml.decode(), "logo": logo},
-            # Archivable with the meaning of every glyph and a reading order, and accessible.
-            pdf_standards=["a-3a", "ua-1"],
-            timestamp=int(issued_at.timestamp()),
-        )
+        with _compiling:
+            laid_out = _compiler().compile(
+                input=_layout(),
+                format="pdf",
+                sys_inputs={"sheet": sheet, "xml": xml.decode(), "logo": logo},
+                # Archivable with the meaning of every glyph and a reading order, and accessible.
+                pdf_standards=["a-3a", "ua-1"],
+                timestamp=int(issued_at.timestamp()),
+            )
     except typst.TypstError as error:
         raise UnprintableDocument(error.message) from error
     if not isinstance(laid_out, bytes):
@@ -79,7 +84,8 @@ def _printable(value: Any) -> Any:
         case str():
             return printable(value, _points())
         case dict():
-            return {name: _printable(each) for name, each in value.items()}
+            # A drawing is no text.
+            return {name: each if name == "girocode" else _printable(each) for name, each in value.items()}
         case list() | tuple():
             return [_printable(each) for each in value]
     return value

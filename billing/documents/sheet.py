@@ -86,11 +86,6 @@ class Sheet:
 
 def sheet_of(document: Document) -> Sheet:
     language, seller = document.language, document.seller
-    subject = None
-    if document.corrects:
-        extent = text("corrects_in_full" if document.corrects.in_full else "corrects_in_part", language)
-        day = format_day(document.corrects.issued_on, language)
-        subject = text("corrects", language, number=document.corrects.number, day=day, extent=extent)
     return Sheet(
         language=language,
         title=title_of(document),
@@ -99,7 +94,7 @@ def sheet_of(document: Document) -> Sheet:
         seller_name=seller.name,
         recipient=tuple(_recipient(document)),
         facts=tuple(_facts(document)),
-        subject=subject,
+        subject=_subject(document),
         heads=tuple(text(name, language) for name in ("position", "description", "quantity", "unit_price", "amount")),
         groups=_groups(document),
         sums=tuple(_sums(document)),
@@ -119,6 +114,17 @@ def title_of(document: Document) -> str:
         return text("invoice", document.language)
     in_full = document.corrects is not None and document.corrects.in_full
     return text("cancellation" if in_full else "correction", document.language)
+
+
+def _subject(document: Document) -> str | None:
+    corrected, language = document.corrects, document.language
+    if corrected is None:
+        return None
+    day = format_day(corrected.issued_on, language)
+    if not document.is_correction:
+        return text("replaces", language, number=corrected.number, day=day)
+    extent = text("corrects_in_full" if corrected.in_full else "corrects_in_part", language)
+    return text("corrects", language, number=corrected.number, day=day, extent=extent)
 
 
 def _recipient(document: Document) -> Iterator[str]:

@@ -151,6 +151,14 @@ def _regimes() -> dict[str, Document]:
             buyer=austrian, language="en", lines=(line("Exchange mailbox", tax=reverse_charge("en")),)
         ),
         "small business": document(seller=exempt, lines=(line(tax=small_business("de")),)),
+        "small business of a sole trader": document(
+            seller=replace(exempt, register_number=None, legal_info=None), lines=(line(tax=small_business("de")),)
+        ),
+        "third country by a sole trader": document(
+            seller=replace(SELLER, register_number=None, legal_info=None),
+            buyer=swiss,
+            lines=(line(tax=third_country("de")),),
+        ),
         "third country": document(buyer=swiss, lines=(line(tax=third_country("de")),)),
         "third country in English": document(
             buyer=swiss, language="en", lines=(line("Exchange mailbox", tax=third_country("en")),)
@@ -191,6 +199,9 @@ def _payments() -> dict[str, Document]:
             lines=(line(tax=third_country("en")),),
             payment=NonSepaTransfer("000123456789", "Fachwerk Postdienste GmbH", "CHASUS33"),
             language="en",
+        ),
+        "transfer to an IBAN outside SEPA": document(
+            payment=NonSepaTransfer("GE29NB0000000101904917", "Fachwerk Postdienste GmbH"), language="en"
         ),
         "terms with early payment discount": document(
             payment_terms="Zahlbar innerhalb von 14 Tagen.\n#SKONTO#TAGE=7#PROZENT=2.00#\n"
@@ -261,6 +272,7 @@ def _lines() -> dict[str, Document]:
 
 def _texts() -> dict[str, Document]:
     long_name = "Donaudampfschifffahrtsgesellschaftskapitänswitwenverein " * 3
+    unbroken = f"{'unzertrennlich' * 6}@{'sehr-lang' * 5}.example"
     special = "Süß <b>& \"Söhne\"</b> ]]> 'Ltd.'"
     authority = replace(
         BUYER,
@@ -278,6 +290,9 @@ def _texts() -> dict[str, Document]:
         ),
         "English": document(language="en", lines=(line("Exchange mailbox 50 GB"),)),
         "long names": document(buyer=replace(BUYER, name=long_name.strip()), lines=(line(long_name.strip()),)),
+        "long words": document(
+            buyer=replace(BUYER, name=unbroken), lines=(line(unbroken, description=unbroken, group=unbroken),)
+        ),
         "special characters": document(
             buyer=replace(BUYER, name=special),
             lines=(line(special, description=special, group=special),),

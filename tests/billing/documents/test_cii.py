@@ -75,6 +75,18 @@ def test_what_is_not_subject_to_vat_names_no_vat_id_and_no_rate_on_its_lines() -
     assert texts(outside, f"{SETTLEMENT}/ram:ApplicableTradeTax/ram:RateApplicablePercent") == ["0.00"]
 
 
+def test_a_sole_trader_without_register_and_vat_id_is_told_apart_by_the_tax_number() -> None:
+    seller = f"{AGREEMENT}/ram:SellerTradeParty/ram:ID"
+    assert texts(CORPUS["small business of a sole trader"], seller) == ["06123/45678"]
+    assert texts(CORPUS["small business"], seller) == []
+
+
+def test_an_account_outside_sepa_is_an_iban_where_it_is_one() -> None:
+    account = "//ram:PayeePartyCreditorFinancialAccount"
+    assert texts(CORPUS["transfer to an IBAN outside SEPA"], f"{account}/ram:IBANID") == ["GE29NB0000000101904917"]
+    assert texts(CORPUS["transfer outside SEPA"], f"{account}/ram:ProprietaryID") == ["000123456789"]
+
+
 def test_an_authority_is_reached_under_its_leitweg_id() -> None:
     assert texts(CORPUS["authority"], f"{AGREEMENT}/ram:BuyerReference") == ["04011000-1234512345-06"]
     address = f"{AGREEMENT}/ram:BuyerTradeParty//ram:URIID[@schemeID='0204']"

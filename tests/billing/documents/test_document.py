@@ -90,6 +90,7 @@ def test_lines_of_one_customer_stand_together_with_their_numbers() -> None:
         ({"lines": ()}, "has no line"),
         ({"type_code": DocumentType.CREDIT_NOTE}, "must name it"),
         ({"currency": "USD"}, "made in EUR"),
+        ({"logo": b"<svg/>"}, "neither PNG nor JPEG"),
         ({"lines": (line(), line(tax=third_country("de")))}, "BR-O-11"),
         ({"lines": (line(tax=small_business("de")), line(tax=small_business("en")))}, "two reasons"),
     ],
@@ -99,9 +100,10 @@ def test_what_no_profile_could_say_is_refused(change: dict[str, Any], fault: str
         document(**change)
 
 
-def test_a_negative_price_is_refused() -> None:
+@pytest.mark.parametrize("change", [{"price_cents": -1}, {"base_quantity": 0}])
+def test_a_price_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="negate the quantity"):
-        line(price_cents=-1)
+        line(**change)
 
 
 @pytest.mark.parametrize(

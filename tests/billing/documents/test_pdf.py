@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pikepdf
 import pytest
 from lxml import etree
+from PIL import Image
 from pypdf import PdfReader
 
 from billing.documents.cii import Profile, build_xml
@@ -52,6 +54,7 @@ def test_every_document_is_an_archivable_pdf_with_its_xml(name: str) -> None:
         assert attached.get_file().read_bytes() == build_xml(CORPUS[name], Profile.ZUGFERD)
         assert attached.relationship == pikepdf.Name.Alternative
         assert attached.get_file().mime_type == "text/xml"
+        assert attached.get_file().mod_date is not None
         assert [each.F for each in pdf.Root.AF.as_list()] == ["factur-x.xml"]
         with pdf.open_metadata() as metadata:
             assert (metadata["pdfaid:part"], metadata["pdfaid:conformance"]) == ("3", "A")
@@ -184,6 +187,18 @@ def test_the_same_document_gives_the_same_bytes_in_another_process_too(root: Pat
 
 def test_another_document_gives_another_file() -> None:
     assert render(document()) != render(document(buyer=replace(BUYER, name="Andere GmbH")))
+
+
+def test_many_threads_share_the_layout() -> None:
+    expected = rendered("domestic")
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(render, [CORPUS["domestic"]] * 8)) == {expected}
+
+
+def test_a_photograph_serves_as_logo_too() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (60, 20), (31, 78, 121)).save(out, "JPEG")
+    assert pages(render(document(logo=out.getvalue())))
 
 
 def test_a_logo_is_drawn_and_described() -> None:
