@@ -55,7 +55,10 @@ Node = etree._Element
 
 
 def build_xml(document: Document, profile: Profile) -> bytes:
-    """Return the XML of a document in UTF-8 with its declaration."""
+    """Return the XML of a document in UTF-8 with its declaration.
+
+    A number that gives no creditor reference (BT-83) raises ValueError; `creditor_reference` says which.
+    """
     root = etree.Element(f"{_RSM}CrossIndustryInvoice", nsmap=NAMESPACES)
     context = etree.SubElement(root, f"{_RSM}ExchangedDocumentContext")
     _add(_child(context, "BusinessProcessSpecifiedDocumentContextParameter"), "ID", BUSINESS_PROCESS)

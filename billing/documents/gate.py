@@ -6,11 +6,11 @@ schematron confirms them in the tests. No network, no other process.
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import einvoice
 from einvoice import remediation, rules_peppol
@@ -67,6 +67,15 @@ class Report:
     @property
     def warnings(self) -> tuple[Finding, ...]:
         return tuple(each for each in self.findings if each.severity == "warning")
+
+    def as_json(self) -> dict[str, Any]:
+        """What is stored with the invoice."""
+        return {
+            "valid": self.valid,
+            "profile": self.profile.value,
+            "tools": dict(self.tools),
+            "findings": [asdict(each) for each in self.findings],
+        }
 
 
 def check(document_xml: bytes, profile: Profile) -> Report:

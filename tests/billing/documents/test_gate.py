@@ -1,5 +1,6 @@
 """The gate lets every document of the corpus pass and names the rule that each breakage breaks."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -186,6 +187,16 @@ def test_what_only_xrechnung_asks_for_is_a_hint_for_zugferd() -> None:
     report = check(etree.tostring(tree), Profile.ZUGFERD)
     assert report.valid
     assert {each.rule for each in report.warnings} == {"BR-DE-15", "BR-DE-2"}
+
+
+def test_a_report_can_be_stored() -> None:
+    tree = etree.fromstring(build_xml(TRANSFER, Profile.XRECHNUNG))
+    without("ram:BuyerReference")(tree)
+    stored = json.loads(json.dumps(check(etree.tostring(tree), Profile.XRECHNUNG).as_json()))
+    assert stored["valid"] is False
+    assert stored["profile"] == Profile.XRECHNUNG.value
+    assert stored["tools"]["verifyhash-einvoice"]
+    assert [each["rule"] for each in stored["findings"]] == ["BR-DE-15"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no xml", b"<a/>", b"\xff\xfe", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"])
