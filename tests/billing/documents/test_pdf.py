@@ -19,7 +19,7 @@ from billing.documents.cii import Profile, build_xml
 from billing.documents.document import Document
 from billing.documents.girocode import creditor_reference
 from billing.documents.pdf import UnprintableDocument, render_pdf
-from tests.billing.documents.corpus import BUYER, CORPUS, customers, document, png
+from tests.billing.documents.corpus import BUYER, CORPUS, customers, document, line, png
 
 RENDERED: dict[str, bytes] = {}
 
@@ -158,6 +158,17 @@ def test_a_long_invoice_repeats_the_head_of_its_table_and_counts_its_pages() -> 
     assert all("Postfach Leistung Von Bis Tage Grund" in page for page in with_mailboxes)
     text = " ".join(found)
     assert all(f"größe.{n}@süß.example" in text for n in range(90))
+
+
+def test_the_name_of_a_customer_never_stands_alone_at_the_foot_of_a_page() -> None:
+    places = set()
+    for count in range(16, 20):
+        lines = tuple(line(group="Erste" if n < count else "Zweite") for n in range(count + 3))
+        found = pages(render(document(lines=lines)))
+        (place,) = (number for number, page in enumerate(found) if "Zweite" in page)
+        assert f" {count + 1} Exchange-Postfach" in found[place].split("Zweite")[1]
+        places.add(place)
+    assert places == {0, 1}, "one of them should have been at the foot"
 
 
 def test_twelve_lines_for_one_customer_fit_on_one_page() -> None:
