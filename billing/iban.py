@@ -40,20 +40,21 @@ def is_creditor_id(text: str) -> bool:
     return _remainder(creditor_id[7:] + creditor_id[:4]) == 1
 
 
-def is_payment_reference(text: str) -> bool:
+def is_creditor_reference(text: str) -> bool:
     """Say whether this is a structured creditor reference, "RF" with check digits (ISO 11649)."""
     reference = compact(text)
     return bool(_REFERENCE.fullmatch(reference)) and _remainder(reference[4:] + reference[:4]) == 1
 
 
-def payment_reference(number: str) -> str:
-    """Return the ISO 11649 reference of an invoice number: its letters and digits behind "RF" and check digits.
+def creditor_reference(number: str) -> str:
+    """Return the structured reference of an invoice number: "PF-2026-000042" is RF93PF2026000042.
 
-    "PF-2026-000001" becomes "RF88PF2026000001". No letter or digit, or more than 21, raises ValueError.
+    Two numbers that differ in signs other than letters and digits only have the same reference. A number with no or
+    more than 21 letters and digits, or with letters beyond A to Z, raises ValueError.
     """
-    body = re.sub(r"[^A-Z0-9]", "", number.upper())
-    if not 1 <= len(body) <= 21:
-        raise ValueError(f"a structured reference holds 1 to 21 letters and digits; {number!r} has {len(body)}")
+    body = re.sub(r"[-./_ ]", "", number).upper()
+    if not re.fullmatch(r"[A-Z0-9]{1,21}", body):
+        raise ValueError(f"number {number!r} gives no creditor reference: use up to 21 of A-Z and 0-9, and - . / _")
     return f"RF{98 - _remainder(f'{body}RF00'):02d}{body}"
 
 

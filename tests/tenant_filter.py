@@ -54,8 +54,8 @@ ALLOWED: Mapping[str, str] = {
     "provisioning.tenants:count_usage": "narrowed to tenants whose rows the caller has read, reseller and customer",
     "provisioning.tenants:list_resellers": OF_THE_OPERATOR,
     "provisioning.wanted:_lock_mailbox": SYSTEM,
-    "provisioning.wanted:_read_around": SYSTEM,
-    "provisioning.wanted:_read_shares": SYSTEM,
+    "provisioning.wanted:_AROUND": SYSTEM,
+    "provisioning.wanted:_SHARES": SYSTEM,
     "provisioning.wanted:_read_shares_again": SYSTEM,
     "provisioning.wanted:_start_operations": SYSTEM,
 }

@@ -14,7 +14,7 @@ from typing import Final
 
 from lxml import etree
 
-from billing.iban import compact, is_payment_reference
+from billing.iban import compact, is_creditor_reference
 from provisioning.core.errors import Invalid
 
 MAX_BYTES: Final = 20 * 1024 * 1024
@@ -206,7 +206,7 @@ def _counterparty(detail: etree._Element, whole: StatementEntry, *, is_return: b
 def _references(detail: etree._Element) -> Iterator[str]:
     for element in detail.iterfind("RmtInf/Strd/CdtrRefInf/Ref"):
         reference = compact(element.text or "")
-        if is_payment_reference(reference):
+        if is_creditor_reference(reference):
             yield reference
 
 

@@ -29,8 +29,8 @@ from billing.documents.document import (
     TaxCategory,
     Totals,
 )
-from billing.documents.girocode import creditor_reference
 from billing.documents.texts import text
+from billing.iban import creditor_reference
 
 
 class Profile(StrEnum):

@@ -1,39 +1,18 @@
-"""The Girocode (EPC069-12, version 2) that fills in a transfer, and the creditor reference it carries (ISO 11649)."""
+"""The Girocode (EPC069-12, version 2) that fills in a transfer."""
 
 import io
-import re
 from typing import Final
 
 import segno
 
 from billing.documents.document import Document, SepaTransfer
+from billing.iban import creditor_reference
 
-REFERENCE_LENGTH_MAX: Final = 21
 NAME_LENGTH_MAX: Final = 70
 PAYLOAD_BYTES_MAX: Final = 331
 # The standard ends at 999,999,999.99.
 AMOUNT_CENTS_MAX: Final = 99_999_999_999
 QR_VERSION_MAX: Final = 13
-
-
-def creditor_reference(number: str) -> str:
-    """Return the structured reference of an invoice number: "PF-2026-000042" is RF93PF2026000042.
-
-    Two numbers that differ in signs other than letters and digits only have the same reference. A number with no or
-    more than 21 letters and digits, or with letters beyond A to Z, raises ValueError.
-    """
-    body = re.sub(r"[-./_ ]", "", number).upper()
-    if not re.fullmatch(rf"[A-Z0-9]{{1,{REFERENCE_LENGTH_MAX}}}", body):
-        raise ValueError(f"number {number!r} gives no creditor reference: use up to 21 of A-Z and 0-9, and - . / _")
-    digits = "".join(str(int(each, 36)) for each in f"{body}RF00")
-    return f"RF{98 - int(digits) % 97:02d}{body}"
-
-
-def is_creditor_reference(reference: str) -> bool:
-    """Say whether the check digits of an ISO 11649 reference, without blanks, are right."""
-    if not re.fullmatch(r"RF[0-9]{2}[A-Z0-9]{1,21}", reference):
-        return False
-    return int("".join(str(int(each, 36)) for each in reference[4:] + reference[:4])) % 97 == 1
 
 
 def girocode_payload(*, name: str, iban: str, amount_cents: int, reference: str, bic: str | None = None) -> str:

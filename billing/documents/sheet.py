@@ -15,8 +15,9 @@ from billing.documents.document import (
     SepaTransfer,
     Unit,
 )
-from billing.documents.girocode import creditor_reference, girocode_of, qr_svg
+from billing.documents.girocode import girocode_of, qr_svg
 from billing.documents.texts import format_day, format_rate, grouped_iban, text
+from billing.iban import creditor_reference
 from billing.money import Language, format_eur
 
 Pair = tuple[str, str]

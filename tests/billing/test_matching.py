@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from billing.documents.camt import StatementEntry
 from billing.documents.matching import Match, MatchReason, OpenItem, match, match_return
-from billing.iban import payment_reference
+from billing.iban import creditor_reference
 
 
 def item(count: int, open_cents: int = 11_900, **changes: Any) -> OpenItem:
     number = f"PF-2026-{count:06d}"
-    return replace(OpenItem(f"inv_{count}", number, open_cents, reference=payment_reference(number)), **changes)
+    return replace(OpenItem(f"inv_{count}", number, open_cents, reference=creditor_reference(number)), **changes)
 
 
 def paid(text: str = "", amount_cents: int = 11_900, **changes: Any) -> StatementEntry:

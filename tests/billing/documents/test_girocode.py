@@ -2,17 +2,14 @@
 
 import pytest
 import segno
-from hypothesis import given
-from hypothesis import strategies as st
 
 from billing.documents.girocode import (
-    creditor_reference,
     girocode_of,
     girocode_payload,
-    is_creditor_reference,
     make_qr,
     qr_svg,
 )
+from billing.iban import creditor_reference
 from tests.billing.documents.corpus import CORPUS, document
 
 
@@ -23,29 +20,6 @@ def test_the_payload_has_the_lines_of_the_standard() -> None:
         *("BCD", "002", "1", "SCT", "BYLADEM1001", "Fachwerk Postdienste GmbH", "DE02120300000000202051", "EUR17.86"),
         *("", creditor_reference("PF-2026-000042")),
     ]
-
-
-@pytest.mark.parametrize(
-    ("number", "reference"),
-    # The second is the example of ISO 11649.
-    [("PF-2026-000042", "RF48PF2026000042"), ("5390 0754 7034", "RF18539007547034"), ("1", "RF741")],
-)
-def test_a_reference_has_the_check_digits_of_the_standard(number: str, reference: str) -> None:
-    assert creditor_reference(number) == reference
-
-
-@given(st.from_regex(r"[A-Z0-9]{0,20}[0-9]", fullmatch=True))
-def test_every_reference_passes_its_own_check_and_no_neighbour_does(number: str) -> None:
-    reference = creditor_reference(number)
-    assert is_creditor_reference(reference)
-    for digit in set("0123456789") - {reference[-1]}:
-        assert not is_creditor_reference(reference[:-1] + digit)
-
-
-@pytest.mark.parametrize("number", ["", "---", "Ä1", "A" * 22, "1+1"])
-def test_a_number_that_gives_no_reference_is_refused(number: str) -> None:
-    with pytest.raises(ValueError, match="gives no creditor reference"):
-        creditor_reference(number)
 
 
 @pytest.mark.parametrize("amount_cents", [0, -1, 100_000_000_000])

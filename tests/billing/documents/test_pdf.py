@@ -17,8 +17,8 @@ from pypdf import PdfReader
 
 from billing.documents.cii import Profile, build_xml
 from billing.documents.document import Document
-from billing.documents.girocode import creditor_reference
 from billing.documents.pdf import UnprintableDocument, render_pdf
+from billing.iban import creditor_reference
 from tests.billing.documents.corpus import BUYER, CORPUS, customers, document, line, png
 
 RENDERED: dict[str, bytes] = {}
