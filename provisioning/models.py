@@ -10,7 +10,9 @@ from provisioning.core.tables import Id, Json, Table, TextArray, Versioned, key,
 from provisioning.roles import Role
 from provisioning.tenants import Policy
 from provisioning.terms import (
+    ADD_ONS,
     Access,
+    AddOn,
     DomainState,
     Intent,
     MailboxKind,
@@ -50,6 +52,7 @@ class Mailbox(Policy, Versioned, table=True):
     """A mailbox: attributes and `intent` are wanted, `state`, `placed_in` and `backend_id` are confirmed.
 
     Every change of what is wanted raises `generation`; it has come true when `confirmed_generation` is as high.
+    `archive` and `extra_storage_units` are its add-ons: read them as `add_ons`.
     A purged mailbox keeps its row for the record and outlives its domain.
     """
 
@@ -78,6 +81,8 @@ class Mailbox(Policy, Versioned, table=True):
     service_class: ServiceClass = word(ServiceClass)
     protocols: list[str] = Field(sa_type=TextArray)
     quota_mib: int
+    archive: bool = False
+    extra_storage_units: int = 0
     location: str = Field(foreign_key="data_centre.code")
     intent: Intent = word(Intent, Intent.PRESENT)
     password_hash: str | None = Field(default=None, repr=False)
@@ -93,6 +98,12 @@ class Mailbox(Policy, Versioned, table=True):
     observed_at: datetime | None = moment(None, nullable=True)
     created_at: datetime = moment()
     purge_at: datetime | None = moment(None, nullable=True)
+
+    @property
+    def add_ons(self) -> dict[AddOn, int]:
+        """How many of each add-on are wanted; none that its class cannot have, and none of quantity 0."""
+        wanted = {AddOn.ARCHIVE: int(self.archive), AddOn.EXTRA_STORAGE: self.extra_storage_units}
+        return {name: quantity for name, quantity in wanted.items() if quantity and name in ADD_ONS[self.service_class]}
 
 
 class MailboxAddress(Table, table=True):

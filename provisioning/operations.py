@@ -12,11 +12,16 @@ from provisioning.core.ids import new_id
 from provisioning.core.jobs import RECONCILE, enqueue
 from provisioning.core.queries import owned
 from provisioning.models import Mailbox, Operation
-from provisioning.terms import Intent, MailboxState, OperationState
+from provisioning.terms import AddOn, Intent, MailboxState, OperationState
 
 # What the reseller asked for goes before what a sweep found.
 PRIORITY_ASKED = 10
 PRIORITY_SWEPT = 0
+
+
+def removal_of(add_on: AddOn) -> str:
+    """The action of an operation that takes the add-on away."""
+    return f"mailbox.remove_{add_on}"
 
 
 def state_on_the_way(mailbox: Mailbox, *, moving: bool) -> MailboxState:

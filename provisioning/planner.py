@@ -61,6 +61,7 @@ class Wanted:
     location: str
     spec: MailboxSpec
     shares: frozenset[SharedTo] = frozenset()
+    archive: bool = False
     password_hash: str | None = field(default=None, repr=False)
 
 
@@ -83,6 +84,7 @@ class Seen:
     spec: MailboxSpec
     folders: tuple[Folder, ...] = ()
     grants: frozenset[tuple[Role, str]] = frozenset()
+    archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,16 @@ class MoveMailbox:
 
     def __str__(self) -> str:
         return f"move mailbox to {self.to}"
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureArchive:
+    """Give the mailbox its archive, or take it away with what is in it."""
+
+    on: bool
+
+    def __str__(self) -> str:
+        return "ensure archive: " + ("on" if self.on else "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +173,7 @@ class PurgeMailbox:
 Step = (
     EnsureMailbox
     | MoveMailbox
+    | EnsureArchive
     | EnsureFolderRights
     | RemoveFolderRights
     | EnsureGrant
@@ -196,6 +209,9 @@ def plan(wanted: Wanted, seen: Seen | None) -> list[Step]:
         steps.append(EnsureMailbox(changes))
     if seen.location != wanted.location:
         steps.append(MoveMailbox(wanted.location))
+    # After the class, which decides whether there can be one.
+    if seen.archive != wanted.archive:
+        steps.append(EnsureArchive(wanted.archive))
     # Folders come and go with the class: rights on them are set once they have been seen again.
     changes_class = seen.spec.service_class is not wanted.spec.service_class
     steps += (

@@ -13,6 +13,7 @@ from provisioning.core.clock import Clock
 from provisioning.core.database import Database
 from provisioning.drivers.base import Driver, DriverError, Outcome, Progress, TryAgain
 from provisioning.planner import (
+    EnsureArchive,
     EnsureFolderRights,
     EnsureGrant,
     EnsureMailbox,
@@ -212,6 +213,8 @@ async def _apply(driver: Driver, wanted: Wanted, backend_id: str, step: Step) ->
             call = driver.remove_mailbox(backend_id)
         case PurgeMailbox():
             call = driver.purge_mailbox(backend_id)
+        case EnsureArchive(on=on):
+            call = driver.ensure_archive(backend_id, on=on)
         case EnsureFolderRights(folder_id=folder_id, grantee=grantee, mask=mask):
             call = driver.ensure_folder_rights(backend_id, folder_id=folder_id, grantee=grantee, mask=mask)
         case RemoveFolderRights(folder_id=folder_id, grantee=grantee):

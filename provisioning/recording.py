@@ -19,9 +19,9 @@ from provisioning.core.database import Database
 from provisioning.core.jobs import RECONCILE, enqueue
 from provisioning.ledger import Reason, record_service
 from provisioning.models import Mailbox, MailboxAddress, Operation, PasswordLink, Share
-from provisioning.operations import PRIORITY_ASKED, PRIORITY_SWEPT
+from provisioning.operations import PRIORITY_ASKED, PRIORITY_SWEPT, removal_of
 from provisioning.planner import Seen
-from provisioning.terms import MailboxState, OperationState, ShareState
+from provisioning.terms import AddOn, MailboxState, OperationState, ShareState
 from provisioning.wanted import Loaded, OpenOperation, Waiting
 
 BACKOFF_SECONDS = 1.0
@@ -97,7 +97,8 @@ async def record_success(
             in_service=loaded.settled in _IN_SERVICE,
             at=now,
             reason=_service_reason(loaded.settled, was_known=was_known),
-            given_up_at=_given_up_at(loaded.operations),
+            given_up_at=_asked_at(loaded.operations, "mailbox.delete"),
+            add_ons_given_up_at=_add_ons_given_up_at(loaded.operations),
         )
         if turned:
             await _enqueue_owners(session, mailbox.id)
@@ -240,9 +241,14 @@ def _service_reason(settled: MailboxState, *, was_known: bool) -> Reason:
     return Reason.RESTORED if was_known else Reason.ORDERED
 
 
-def _given_up_at(operations: Iterable[OpenOperation]) -> datetime | None:
-    asked = [operation.created_at for operation in operations if operation.action == "mailbox.delete"]
+def _asked_at(operations: Iterable[OpenOperation], action: str) -> datetime | None:
+    asked = [operation.created_at for operation in operations if operation.action == action]
     return max(asked, default=None)
+
+
+def _add_ons_given_up_at(operations: Sequence[OpenOperation]) -> dict[AddOn, datetime]:
+    asked = {add_on: _asked_at(operations, removal_of(add_on)) for add_on in AddOn}
+    return {add_on: at for add_on, at in asked.items() if at is not None}
 
 
 async def _enqueue_owners(session: AsyncSession, grantee_id: str) -> None:

@@ -38,6 +38,16 @@ class Intent(StrEnum):
     PURGED = "purged"
 
 
+class AddOn(StrEnum):
+    """What a mailbox can have beyond its class, for a fee of its own.
+
+    `archive` is a second mailbox for old mail; `extra_storage` comes in units of EXTRA_STORAGE_UNIT_MIB.
+    """
+
+    ARCHIVE = "archive"
+    EXTRA_STORAGE = "extra_storage"
+
+
 class MailboxState(StrEnum):
     """What a mailbox is at the moment, as far as its backend has confirmed it."""
 
@@ -119,3 +129,13 @@ KINDS: dict[ServiceClass, frozenset[MailboxKind]] = {
     ServiceClass.IMAP: frozenset({MailboxKind.USER, MailboxKind.SHARED}),
     ServiceClass.EXCHANGE: frozenset(MailboxKind),
 }
+
+ADD_ONS: dict[ServiceClass, frozenset[AddOn]] = {
+    ServiceClass.POP3: frozenset({AddOn.EXTRA_STORAGE}),
+    ServiceClass.IMAP: frozenset({AddOn.EXTRA_STORAGE}),
+    ServiceClass.EXCHANGE: frozenset(AddOn),
+}
+
+# The largest quota each class has without extra storage, and what one unit of extra storage adds to it.
+INCLUDED_QUOTA_MIB = {ServiceClass.POP3: 2048, ServiceClass.IMAP: 10240, ServiceClass.EXCHANGE: 51200}
+EXTRA_STORAGE_UNIT_MIB = 10 * 1024

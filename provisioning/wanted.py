@@ -15,7 +15,7 @@ from provisioning.data_centres import DataCentre
 from provisioning.ledger import is_in_service
 from provisioning.models import Mailbox, MailboxAddress, Operation, Share
 from provisioning.planner import MailboxSpec, Presence, SharedTo, Wanted
-from provisioning.terms import Intent, MailboxState, OperationState, Protocol, ShareState
+from provisioning.terms import AddOn, Intent, MailboxState, OperationState, Protocol, ShareState
 
 OPEN_OPERATIONS = (OperationState.QUEUED, OperationState.RUNNING)
 
@@ -250,5 +250,6 @@ def _wanted(mailbox: Mailbox, addresses: Sequence[str], shares: frozenset[Shared
         location=mailbox.location,
         spec=spec,
         shares=shares,
+        archive=AddOn.ARCHIVE in mailbox.add_ons,
         password_hash=mailbox.password_hash,
     )

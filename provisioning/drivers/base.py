@@ -81,6 +81,13 @@ class Driver(Protocol):
         """Erase it without leftovers, also its entries in other mailboxes' permissions."""
         ...
 
+    async def ensure_archive(self, backend_id: str, *, on: bool) -> Outcome:
+        """Give it an archive beside the mailbox, which moves with it, or take it away with what is in it.
+
+        Only a class with AddOn.ARCHIVE can be given one; taking away what is not there is converged.
+        """
+        ...
+
     async def ensure_folder_rights(self, backend_id: str, *, folder_id: str, grantee: str, mask: int) -> Outcome:
         """Set exactly these rights for this grantee (the server may widen them)."""
         ...

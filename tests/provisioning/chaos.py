@@ -10,7 +10,7 @@ from provisioning.core.jobs import RECONCILE, enqueue
 from provisioning.drivers.sandbox.tables import Call, Fault
 from provisioning.models import Mailbox, Share
 from provisioning.roles import ROLES
-from provisioning.terms import Intent, Scope, ServiceClass
+from provisioning.terms import ADD_ONS, AddOn, Intent, Scope, ServiceClass
 from tests.factories import unique
 from tests.provisioning import intents
 from tests.provisioning.world import World, interpose
@@ -35,6 +35,7 @@ class Chaos:
         self.random = random
         self.wishes: list[Callable[[], Awaitable[None]]] = [
             *(self.order, self.change, self.change_class, self.change_class, self.add_alias, self.drop_alias),
+            *(self.put_add_on, self.put_add_on, self.remove_add_on),
             *(self.grant, self.grant, self.grant, self.revoke, self.turn, self.turn, self.move, self.purge),
         ]
 
@@ -78,6 +79,18 @@ class Chaos:
                 alias = await session.scalar(query, {"id": mailbox.id})
             if alias is not None:
                 await self.world.wish(intents.remove_alias, mailbox.id, alias)
+
+    async def put_add_on(self) -> None:
+        if mailbox := await self.pick(*IN_SERVICE):
+            add_on = self.random.choice(sorted(ADD_ONS[mailbox.service_class]))
+            quantity = 1 if add_on is AddOn.ARCHIVE else self.random.randint(1, 3)
+            now = self.world.clock.now()
+            await self.world.wish(intents.put_add_on, mailbox.id, add_on, quantity=quantity, now=now)
+
+    async def remove_add_on(self) -> None:
+        if (mailbox := await self.pick(*IN_SERVICE)) and mailbox.add_ons:
+            add_on = self.random.choice(sorted(mailbox.add_ons))
+            await self.world.wish(intents.remove_add_on, mailbox.id, add_on, now=self.world.clock.now())
 
     async def grant(self) -> None:
         owner, grantee = await self.pick(*IN_SERVICE), await self.pick(*IN_SERVICE)

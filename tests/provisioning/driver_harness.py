@@ -10,6 +10,7 @@ from provisioning.core.ids import new_id
 from provisioning.drivers.base import Driver, TryAgain
 from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.planner import (
+    EnsureArchive,
     EnsureFolderRights,
     EnsureGrant,
     EnsureMailbox,
@@ -111,6 +112,8 @@ async def apply(driver: Driver, wanted: Wanted, seen: Seen | None, step: Step) -
     match step:
         case MoveMailbox(to=to):
             await driver.move_mailbox(seen.backend_id, to=to)
+        case EnsureArchive(on=on):
+            await driver.ensure_archive(seen.backend_id, on=on)
         case RemoveMailbox():
             await driver.remove_mailbox(seen.backend_id)
         case PurgeMailbox():

@@ -7,9 +7,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from provisioning import add_ons
 from provisioning.models import Mailbox, MailboxAddress, Operation, Share
 from provisioning.operations import begin_operation
-from provisioning.terms import PROTOCOLS, Access, Intent, Scope, ServiceClass, ShareState
+from provisioning.terms import ADD_ONS, PROTOCOLS, Access, AddOn, Intent, Scope, ServiceClass, ShareState
 from tests import factories
 from tests.conftest import NOW
 
@@ -27,10 +28,13 @@ async def change(
     now: datetime = NOW,
     **attributes: Any,
 ) -> Operation:
-    """Set attributes of what is wanted; a new class answers on all its protocols."""
+    """Set attributes of what is wanted; a new class answers on all its protocols, and may end the archive."""
     mailbox = await lock(session, mailbox_id)
     if "service_class" in attributes:
-        attributes.setdefault("protocols", sorted(PROTOCOLS[ServiceClass(attributes["service_class"])]))
+        service_class = ServiceClass(attributes["service_class"])
+        attributes.setdefault("protocols", sorted(PROTOCOLS[service_class]))
+        if AddOn.ARCHIVE not in ADD_ONS[service_class]:
+            attributes["archive"] = False
     for name, value in attributes.items():
         setattr(mailbox, name, value)
     moving = "location" in attributes
@@ -64,6 +68,21 @@ async def remove_alias(session: AsyncSession, mailbox_id: str, alias: str) -> Op
     mailbox = await lock(session, mailbox_id)
     await session.execute(delete(MailboxAddress).where(col(MailboxAddress.address) == alias))
     return await begin_operation(session, mailbox, "mailbox.remove_alias", now=NOW)
+
+
+async def put_add_on(
+    session: AsyncSession, mailbox_id: str, add_on: AddOn, *, quantity: int = 1, now: datetime = NOW
+) -> None:
+    """With a quota that any number of units allows, so that units can come and go."""
+    mailbox = await lock(session, mailbox_id)
+    mailbox.quota_mib = 1000
+    await add_ons.put_add_on(session, mailbox, add_on, quantity=quantity, now=now)
+
+
+async def remove_add_on(session: AsyncSession, mailbox_id: str, add_on: AddOn, *, now: datetime = NOW) -> None:
+    mailbox = await lock(session, mailbox_id)
+    mailbox.quota_mib = 1000
+    await add_ons.remove_add_on(session, mailbox, add_on, now=now)
 
 
 async def grant(

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from provisioning.core.database import Database
-from provisioning.drivers.base import Progress
+from provisioning.drivers.base import DriverError, Progress
 from provisioning.planner import FolderType, Presence
 from provisioning.roles import Role
-from provisioning.terms import PROTOCOLS, MailboxKind, Protocol, Scope, ServiceClass
+from provisioning.terms import ADD_ONS, PROTOCOLS, AddOn, MailboxKind, Protocol, Scope, ServiceClass
 from tests.provisioning.driver_harness import (
     HARNESSES,
     WHOLE_MAILBOX_READ,
@@ -150,6 +150,47 @@ class TestClasses:
         assert folder(seen, FolderType.INBOX).id == folder(old, FolderType.INBOX).id
 
 
+class TestArchives:
+    async def test_an_archive_is_given_and_taken_and_seen(self, world: World) -> None:
+        wanted = await world.mailbox()
+        before = await world.see(wanted)
+        assert not before.archive
+        assert await world.become(replace(wanted, archive=True)) == replace(before, archive=True)
+        assert await world.become(wanted) == before
+
+    async def test_a_mailbox_keeps_its_archive_wherever_it_goes(self, world: World) -> None:
+        wanted = replace(await world.mailbox(), archive=True)
+        await world.become(wanted)
+        suspended = replace(wanted, spec=replace(wanted.spec, suspended=True))
+        for changed in (suspended, replace(wanted, location=world.elsewhere)):
+            assert (await world.become(changed)).archive
+        await world.become(replace(wanted, presence=Presence.DELETED))
+        assert (await world.become(wanted)).archive
+
+    async def test_an_archive_goes_with_its_mailbox_for_good(self, world: World) -> None:
+        wanted = await world.mailbox()
+        await world.become(replace(wanted, archive=True))
+        await converge(world.driver, replace(wanted, presence=Presence.PURGED))
+        assert not (await world.become(wanted)).archive
+
+    @pytest.mark.parametrize("service_class", [each for each in ServiceClass if AddOn.ARCHIVE not in ADD_ONS[each]])
+    async def test_a_class_without_archives_is_given_none(self, world: World, service_class: ServiceClass) -> None:
+        wanted = await world.mailbox(service_class)
+        backend_id = (await world.see(wanted)).backend_id
+        with pytest.raises(DriverError) as refusal:
+            await insist(lambda: world.driver.ensure_archive(backend_id, on=True))
+        assert refusal.value.permanent
+        assert (await insist(lambda: world.driver.ensure_archive(backend_id, on=False))).progress is Progress.CONVERGED
+        assert not (await world.see(wanted)).archive
+
+    async def test_leaving_the_class_with_an_archive_leaves_none_behind(self, world: World) -> None:
+        exchange = await world.mailbox()
+        await world.become(replace(exchange, archive=True))
+        imap = replace(exchange.spec, service_class=ServiceClass.IMAP, protocols=PROTOCOLS[ServiceClass.IMAP])
+        assert not (await world.become(replace(exchange, spec=imap))).archive
+        assert not (await world.become(exchange)).archive
+
+
 class TestRepetition:
     async def test_a_finished_call_repeated_changes_nothing(self, world: World) -> None:
         wanted, grantee = await world.mailbox(), await world.grantee()
@@ -162,6 +203,8 @@ class TestRepetition:
             lambda: driver.remove_folder_rights(backend_id, folder_id=inbox, grantee=grantee),
             lambda: driver.remove_grant(backend_id, role=Role.SEND_AS, grantee=grantee),
             lambda: driver.move_mailbox(backend_id, to=world.here),
+            lambda: driver.ensure_archive(backend_id, on=True),
+            lambda: driver.ensure_archive(backend_id, on=False),
             lambda: driver.remove_mailbox(backend_id),
             lambda: driver.purge_mailbox(backend_id),
         )

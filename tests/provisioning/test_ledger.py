@@ -20,9 +20,9 @@ from provisioning.models import Mailbox
 from provisioning.tenants import Customer
 from provisioning.terms import ServiceClass
 from tests.factories import make_customer, make_domain, make_mailbox, make_reseller, make_tenant
+from tests.provisioning.ledger_days import DAY, expected_days
 
 MONDAY = datetime(2026, 11, 16, 9, 0, tzinfo=UTC)
-DAY = timedelta(days=1)
 
 
 async def serve(session: AsyncSession, mailbox: Mailbox, at: datetime, reason: str = "ordered") -> bool:
@@ -259,7 +259,7 @@ class TestAnySequence:
                 for day, key in _days(period, until=at.date())
             ]
         assert len(counted) == len({day for day, _ in counted})
-        assert dict(counted) == _expected(history, until=at.date())
+        assert dict(counted) == expected_days(history, until=at.date())
 
 
 async def _make(session: AsyncSession) -> tuple[list[Customer], Mailbox]:
@@ -293,25 +293,3 @@ def _days(period: ServicePeriod, *, until: date) -> Iterator[tuple[date, Key]]:
     while day < (period.ends_on or until + DAY):
         yield day, (period.service_class.value, period.customer_id, period.location)
         day += DAY
-
-
-def _expected(history: Sequence[tuple[date, bool, Key]], *, until: date) -> dict[date, Key]:
-    """The rules by the day, without periods.
-
-    A day counts for what is in service at its end. One on which service ended counts for what ended first, if
-    the day before was not counted.
-    """
-    counted: dict[date, Key] = {}
-    serving: Key | None = None
-    day = history[0][0] if history else until
-    while day <= until:
-        ended: Key | None = None
-        for _, in_service, key in [entry for entry in history if entry[0] == day]:
-            if serving is not None and not in_service and ended is None:
-                ended = serving
-            serving = key if in_service else None
-        counts = ended if ended is not None and day - DAY not in counted else serving
-        if counts is not None:
-            counted[day] = counts
-        day += DAY
-    return counted

@@ -11,7 +11,7 @@ from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.models import Mailbox
 from provisioning.planner import plan
 from provisioning.sweeps import sweep_drift, sweep_unfinished
-from provisioning.terms import Intent, MailboxState, OperationState, ShareState
+from provisioning.terms import AddOn, Intent, MailboxState, OperationState, ShareState
 from provisioning.wanted import load
 from tests.provisioning.chaos import IN_SERVICE, Chaos
 from tests.provisioning.world import World, make_world
@@ -46,18 +46,25 @@ async def check_mailbox(world: World, mailbox: Mailbox) -> None:
     }
     assert mailbox.state is states[mailbox.intent], mailbox
     opened = [period for period in await world.periods(mailbox.id) if period.ends_on is None]
-    assert len(opened) == (mailbox.intent in IN_SERVICE)
+    in_service = mailbox.intent in IN_SERVICE
+    assert len(opened) == in_service
     for period in opened:
         assert (period.service_class, period.location) == (mailbox.service_class, mailbox.placed_in)
         assert mailbox.placed_in == mailbox.location
+    add_ons = [period for period in await world.add_on_periods(mailbox.id) if period.ends_on is None]
+    assert {period.add_on: period.quantity for period in add_ons} == (mailbox.add_ons if in_service else {})
+    assert all(period.location == mailbox.placed_in for period in add_ons)
     if mailbox.intent is Intent.PURGED:
         assert seen is None
         return
     loaded = await load(world.database, mailbox.id, now=world.clock.now())
     assert loaded is not None
     assert plan(loaded.wanted, seen) == []
+    if in_service:
+        assert seen is not None
+        assert seen.archive == (AddOn.ARCHIVE in mailbox.add_ons)
     states_of_operations = {operation.state for operation in await world.operations(mailbox.id)}
-    if mailbox.intent in IN_SERVICE:
+    if in_service:
         shares = await world.shares(mailbox.id)
         assert {share.state for share in shares} <= {ShareState.ACTIVE, ShareState.PENDING}
         assert (ShareState.PENDING in {share.state for share in shares}) == bool(loaded.shares.waiting)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioning.planner import (
+    EnsureArchive,
     EnsureFolderRights,
     EnsureGrant,
     EnsureMailbox,
@@ -37,7 +38,7 @@ from provisioning.roles import (
     same_rights,
     widen,
 )
-from provisioning.terms import PROTOCOLS, SCOPES, MailboxKind, Scope, ServiceClass
+from provisioning.terms import ADD_ONS, PROTOCOLS, SCOPES, AddOn, MailboxKind, Scope, ServiceClass
 
 GRANTEES = ("guid-anna", "guid-bert", "guid-carla")
 LOCATIONS = ("de-fra-1", "de-nbg-1")
@@ -105,6 +106,7 @@ def intents(draw: st.DrawFn) -> Wanted:
         draw(st.sampled_from(LOCATIONS)),
         draw(spec_strategy(service_class)),
         draw(st.frozensets(share_strategy(service_class), max_size=8)),
+        AddOn.ARCHIVE in ADD_ONS[service_class] and draw(st.booleans()),
         draw(st.none() | st.just("$6$salt$hash")),
     )
 
@@ -122,6 +124,7 @@ def sights(draw: st.DrawFn) -> Seen:
         draw(spec_strategy(service_class)),
         tuple(Folder(f"folder-{type_}", type_, draw(entries)) for type_ in FOLDERS[service_class]),
         draw(st.frozensets(st.tuples(st.sampled_from(sorted(MAILBOX_ROLES)), st.sampled_from(GRANTEES)))),
+        draw(st.booleans()),
     )
 
 
@@ -137,6 +140,10 @@ def after(step: Step, wanted: Wanted, seen: Seen | None) -> Seen | None:
             return replace(seen, presence=Presence.DELETED)
         case MoveMailbox(to=to):
             return replace(seen, location=to)
+        case EnsureArchive(on=on):
+            assert seen.presence is Presence.PRESENT, "there is nothing that could have an archive"
+            assert not on or AddOn.ARCHIVE in ADD_ONS[seen.spec.service_class], "the class has no archive"
+            return replace(seen, archive=on)
         case _:
             return permitted(step, seen)
 
@@ -229,6 +236,7 @@ def assert_is_as_wanted(wanted: Wanted, seen: Seen) -> None:
     assert replace(seen.spec, password_version=0) == replace(wanted.spec, password_version=0)
     if wanted.password_hash is not None:
         assert seen.spec.password_version == wanted.spec.password_version
+    assert seen.archive == wanted.archive
     assert seen.grants == wanted_grants(wanted)
     for folder in seen.folders:
         want, have = wanted_rights(wanted, folder), dict(folder.rights)
@@ -277,6 +285,21 @@ class TestMailboxSteps:
     ) -> None:
         wanted = replace(WANTED, presence=presence, location="de-nbg-1", spec=replace(SPEC, quota_mib=1))
         assert plan(wanted, seen) == steps
+
+
+class TestArchiveSteps:
+    @given(intents(), sights())
+    def test_there_is_one_step_for_an_archive_exactly_when_it_differs(self, wanted: Wanted, seen: Seen) -> None:
+        steps = [step for step in plan(wanted, seen) if isinstance(step, EnsureArchive)]
+        differs = wanted.presence is Presence.PRESENT and wanted.archive != seen.archive
+        assert steps == [EnsureArchive(wanted.archive)] * differs
+
+    def test_an_archive_is_given_once_the_mailbox_is_there_and_of_its_class(self) -> None:
+        wanted = replace(WANTED, archive=True)
+        assert plan(wanted, None) == [EnsureMailbox(("created",))]
+        imap = replace(SPEC, service_class=ServiceClass.IMAP)
+        steps = plan(wanted, replace(SEEN, spec=imap, presence=Presence.DELETED))
+        assert steps == [EnsureMailbox(("restored", "service_class")), EnsureArchive(on=True)]
 
 
 class TestShareSteps:

@@ -12,7 +12,7 @@ from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.drivers.base import Driver
 from provisioning.drivers.sandbox.driver import SandboxDriver
-from provisioning.ledger import ServicePeriod
+from provisioning.ledger import AddOnPeriod, ServicePeriod
 from provisioning.models import Mailbox, Operation, Share
 from provisioning.reconciler import reconcile_mailbox
 from provisioning.recording import Ending
@@ -129,6 +129,9 @@ class World:
 
     async def periods(self, mailbox_id: str) -> list[ServicePeriod]:
         return await self._all(ServicePeriod, ServicePeriod.mailbox_id, mailbox_id)
+
+    async def add_on_periods(self, mailbox_id: str) -> list[AddOnPeriod]:
+        return await self._all(AddOnPeriod, AddOnPeriod.mailbox_id, mailbox_id)
 
     async def _all(self, table: Any, column: Any, value: str) -> list[Any]:
         async with self.database.as_system() as session:

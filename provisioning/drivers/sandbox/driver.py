@@ -66,6 +66,10 @@ class SandboxDriver(SandboxPeople):
         )
         return await self._calls.write(Call.MOVE_MAILBOX, work, backend_id=backend_id)
 
+    async def ensure_archive(self, backend_id: str, *, on: bool) -> Outcome:
+        work = partial(mailboxes.put_archive, backend_id=backend_id, on=on, lag=self._lag)
+        return await self._calls.write(Call.ENSURE_ARCHIVE, work, backend_id=backend_id)
+
     async def remove_mailbox(self, backend_id: str) -> Outcome:
         work = partial(mailboxes.remove, backend_id=backend_id, lag=self._lag)
         return await self._calls.write(Call.REMOVE_MAILBOX, work, backend_id=backend_id)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provisioning.drivers.base import CONVERGED, DriverError, Outcome, Progress
 from provisioning.drivers.sandbox.rows import keep_stale, lock, lock_present, wrote
-from provisioning.drivers.sandbox.rules import ROOT, spec_refusal, standard_folders
+from provisioning.drivers.sandbox.rules import ROOT, archive_refusal, spec_refusal, standard_folders
 from provisioning.planner import FolderType, MailboxSpec, Presence
 from provisioning.roles import FREE_BUSY, Right
 from provisioning.terms import ServiceClass
@@ -96,6 +96,7 @@ _MOVE = text(
     where id = :backend_id
     """
 )
+_ARCHIVE = text("update sandbox_mailbox set archive = :archive where id = :backend_id")
 _REMOVE = text(
     "update sandbox_mailbox set presence = 'deleted', moving_to = null, move_left = 0 where id = :backend_id"
 )
@@ -211,6 +212,17 @@ async def move(session: AsyncSession, backend_id: str, *, to: str, observations:
     await session.execute(_MOVE, {**values, "backend_id": backend_id})
     await wrote(session, backend_id, lag)
     return CONVERGED if at_once else Outcome(Progress.PENDING, f"mail is being copied to {to}")
+
+
+async def put_archive(session: AsyncSession, backend_id: str, *, on: bool, lag: int) -> Outcome:
+    there = await lock_present(session, backend_id)
+    if on and (refusal := archive_refusal(ServiceClass(there.service_class))):
+        raise DriverError(refusal, permanent=True)
+    if there.archive is not on:
+        await keep_stale(session, backend_id, lag)
+        await session.execute(_ARCHIVE, {"backend_id": backend_id, "archive": on})
+        await wrote(session, backend_id, lag)
+    return CONVERGED
 
 
 async def remove(session: AsyncSession, backend_id: str, *, lag: int) -> Outcome:

@@ -25,6 +25,7 @@ _FOLDERS = text(
     where f.backend_id = :backend_id order by f.number
     """
 )
+_ARCHIVE = text("update sandbox_mailbox set archive = :archive where id = :backend_id")
 _QUOTA = text("update sandbox_mailbox set quota_mib = :quota_mib where id = :backend_id")
 _LOCATION = text(
     """
@@ -112,6 +113,10 @@ class SandboxPeople:
         async with self._database.as_system() as session:
             await _change_quota(session, address, quota_mib)
 
+    async def admin_turns_archive(self, address: str, *, on: bool) -> None:
+        async with self._database.as_system() as session:
+            await _turn_archive(session, address, on=on)
+
     async def admin_moves(self, address: str, *, to: str) -> None:
         """Imitate drift: the mailbox is in another data centre than ordered, at once."""
         async with self._database.as_system() as session:
@@ -158,6 +163,10 @@ async def _set_rights(
 async def _change_quota(session: AsyncSession, address: str, quota_mib: int) -> None:
     backend_id = await _backend_id(session, address)
     await session.execute(_QUOTA, {"backend_id": backend_id, "quota_mib": quota_mib})
+
+
+async def _turn_archive(session: AsyncSession, address: str, *, on: bool) -> None:
+    await session.execute(_ARCHIVE, {"backend_id": await _backend_id(session, address), "archive": on})
 
 
 async def _relocate(session: AsyncSession, address: str, to: str) -> None:

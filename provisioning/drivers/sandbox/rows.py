@@ -19,7 +19,7 @@ _STATE = """
         'id', m.id, 'presence', m.presence, 'location', m.location, 'kind', m.kind,
         'service_class', m.service_class, 'display_name', m.display_name, 'quota_mib', m.quota_mib,
         'protocols', to_jsonb(m.protocols), 'addresses', to_jsonb(m.addresses),
-        'suspended', m.suspended, 'password_version', m.password_version,
+        'suspended', m.suspended, 'archive', m.archive, 'password_version', m.password_version,
         'folders', (
             select jsonb_agg(jsonb_build_array(f.id, f.type, (
                 select coalesce(jsonb_object_agg(r.grantee, r.mask), '{}')
@@ -49,7 +49,7 @@ _TICK = text(
 _LOCK = text(
     """
     update sandbox_mailbox m set calls = calls + 1 where m.id = :backend_id
-    returning m.presence, m.service_class, m.location, m.moving_to, m.move_left, (
+    returning m.presence, m.service_class, m.archive, m.location, m.moving_to, m.move_left, (
         select f.type from sandbox_folder f where f.id = :folder_id and f.backend_id = m.id) as folder_type
     """
 )
@@ -91,6 +91,7 @@ def _seen(state: dict[str, Any]) -> Seen:
             if type_ in VISIBLE[service_class]
         ),
         grants=frozenset((Role(role), grantee) for role, grantee in state["grants"]),
+        archive=state.get("archive", False),  # not in a state kept before there were archives
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from provisioning.planner import FolderType, MailboxSpec
 from provisioning.roles import FREE_BUSY, MAILBOX_ROLES, Right, Role, widen
-from provisioning.terms import KINDS, PROTOCOLS, SCOPES, Scope, ServiceClass
+from provisioning.terms import ADD_ONS, KINDS, PROTOCOLS, SCOPES, AddOn, Scope, ServiceClass
 
 DEFAULT = "Default"
 ANONYMOUS = "Anonymous"
@@ -70,6 +70,11 @@ def spec_refusal(spec: MailboxSpec) -> str | None:
     if wrong := spec.protocols - PROTOCOLS[spec.service_class]:
         return f"a {spec.service_class} mailbox does not answer {', '.join(sorted(wrong))}"
     return None
+
+
+def archive_refusal(service_class: ServiceClass) -> str | None:
+    """Why such a mailbox cannot be given an archive; None when it can."""
+    return None if AddOn.ARCHIVE in ADD_ONS[service_class] else f"a {service_class} mailbox has no archive"
 
 
 def rights_refusal(service_class: ServiceClass, folder_type: FolderType | None, mask: int) -> str | None:

@@ -17,6 +17,7 @@ class Call(StrEnum):
     OBSERVE_MAILBOX = "observe_mailbox"
     ENSURE_MAILBOX = "ensure_mailbox"
     MOVE_MAILBOX = "move_mailbox"
+    ENSURE_ARCHIVE = "ensure_archive"
     REMOVE_MAILBOX = "remove_mailbox"
     PURGE_MAILBOX = "purge_mailbox"
     ENSURE_FOLDER_RIGHTS = "ensure_folder_rights"
@@ -58,6 +59,7 @@ class SandboxMailbox(Table, table=True):
     protocols: list[str] = Field(sa_type=TextArray)
     addresses: list[str] = Field(sa_type=TextArray)
     suspended: bool
+    archive: bool = False
     password_version: int
     password_hash: str | None = Field(default=None, repr=False)
     moving_to: str | None = None
