@@ -11,11 +11,13 @@ from billing.rating import Period
 from provisioning.core.errors import Conflict
 from provisioning.models import Mailbox
 from provisioning.orders import Ordered
-from provisioning.terms import ServiceClass
+from provisioning.terms import ADD_ONS, ServiceClass
 
 
 async def cost_of_orders(call: Call, placed: Sequence[Ordered]) -> CostView | None:
-    """As if the data centre confirmed all of them today."""
+    """As if the data centre confirmed all of them today; None where add-ons are ordered, whose price is unknown."""
+    if any(each.mailbox["archive"] or each.mailbox["extra_storage_units"] for each in placed):
+        return None
     extra = [
         _period(row["id"], row["customer_id"], row["service_class"], row["location"], call.today)
         for row in (each.mailbox for each in placed)
@@ -24,20 +26,25 @@ async def cost_of_orders(call: Call, placed: Sequence[Ordered]) -> CostView | No
 
 
 async def cost_of_class_change(call: Call, mailbox: Mailbox, service_class: ServiceClass) -> CostView | None:
-    """As if the data centre confirmed it today; None when the class stays."""
-    if service_class is mailbox.service_class:
+    """As if the data centre confirmed it today; None when the class stays, or when an archive would end with it."""
+    ends = mailbox.add_ons.keys() - ADD_ONS[service_class]
+    if service_class is mailbox.service_class or ends:
         return None
     extra = [_period(mailbox.id, mailbox.customer_id, service_class, mailbox.location, call.today)]
     return await _cost(call, extra=extra, ended={mailbox.id: call.today})
 
 
 async def cost_of_ending(call: Call, mailbox: Mailbox) -> CostView | None:
-    """As if the data centre took it out of service today."""
+    """As if the data centre took it out of service today; None when it has add-ons, whose price is unknown."""
+    if mailbox.add_ons:
+        return None
     return await _cost(call, extra=[], ended={mailbox.id: call.today})
 
 
 async def cost_of_restoring(call: Call, mailbox: Mailbox) -> CostView | None:
-    """As if the data centre brought it back today."""
+    """As if the data centre brought it back today; None when it has add-ons, whose price is unknown."""
+    if mailbox.add_ons:
+        return None
     extra = [_period(mailbox.id, mailbox.customer_id, mailbox.service_class, mailbox.location, call.today)]
     return await _cost(call, extra=extra, ended={})
 

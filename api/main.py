@@ -15,6 +15,7 @@ from api.idempotency import Replay
 from api.observability import Observed
 from api.routes import (
     account,
+    add_ons,
     addresses,
     audit,
     billing,
@@ -39,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     mailboxes.router,
     domains.router,
     addresses.router,
+    add_ons.router,
     passwords.router,
     passwords.page_router,
     shares.router,

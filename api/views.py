@@ -17,7 +17,7 @@ MailboxWrite = Annotated[Call, Depends(Requires("mailboxes:write"), scope="funct
 MailboxId = Annotated[str, Path(pattern=f"^mbx_{ID_PATTERN}$", description="mbx_…")]
 
 PLACEMENT_CODES = ("placement_refused", "policy_widens", "unknown_data_centre", "data_centre_closed")
-CLASS_CODES = ("class_does_not_support_kind", "class_does_not_support_protocol")
+CLASS_CODES = ("class_does_not_support_kind", "class_does_not_support_protocol", "quota_not_included")
 
 
 class MailboxView(PolicyShape):

@@ -6,12 +6,14 @@ it true and says so.
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from provisioning.add_ons import check_quota, quota_max_mib
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
 from provisioning.core.queries import flush_unique, owned
 from provisioning.data_centres import Rules, check_placement, check_tightens, find_placement, load_placements
@@ -20,7 +22,7 @@ from provisioning.names import normalise_address
 from provisioning.operations import begin_operation
 from provisioning.orders import PolicyShape, Quota, check_class
 from provisioning.tenants import check_limit, count_usage, get_customer, get_reseller
-from provisioning.terms import SCOPES, Intent, MailboxState, Protocol, ServiceClass
+from provisioning.terms import ADD_ONS, SCOPES, AddOn, Intent, MailboxState, Protocol, ServiceClass
 
 POLICY_FIELDS = ("allowed_locations", "allowed_countries", "required_certificates")
 
@@ -55,7 +57,7 @@ class MailboxChange(PolicyShape):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"service_class": "exchange", "quota_mib": 102400}]},
+        json_schema_extra={"examples": [{"service_class": "exchange", "quota_mib": 40960}]},
     )
 
     display_name: str | None = Field(None, min_length=1, max_length=256)
@@ -155,19 +157,14 @@ async def change_mailbox(
 ) -> Operation | None:
     """Apply what differs to a locked mailbox; None when nothing does or when no backend has to hear of it.
 
-    Raises Conflict when the class cannot carry the kind, the protocols or the shares that stand, or when a policy
-    would be loosened or broken.
+    Raises Conflict when the class cannot carry the kind, the protocols, the quota or the shares that stand, or when a
+    policy would be loosened or broken. An archive ends with the class that could have it.
     """
     wish = change.model_dump(exclude_unset=True)
     for name in ("display_name", "service_class", "quota_mib"):
         if name in wish and wish[name] is None:
             raise Invalid(f"{name} cannot be null.", errors=[FieldError(f"/{name}", "null", "must have a value")])
-    service_class = wish.get("service_class", mailbox.service_class)
-    if "service_class" in wish or "protocols" in wish:
-        # A new class answers on all it can unless protocols are named with it: the old choice was the old class's.
-        wish["protocols"] = check_class(service_class, mailbox.kind, wish.get("protocols"))
-    if service_class != mailbox.service_class:
-        await _check_shares_fit(session, mailbox, service_class)
+    await _check_fits(session, mailbox, wish)
     before = {name: getattr(mailbox, name) for name in wish}
     if before == wish:
         return None
@@ -179,6 +176,23 @@ async def change_mailbox(
     if not wish.keys() - {*POLICY_FIELDS, "external_id"}:
         return None
     return await begin_operation(session, mailbox, "mailbox.change", now=now)
+
+
+async def _check_fits(session: AsyncSession, mailbox: Mailbox, wish: dict[str, Any]) -> None:
+    """Complete the wish by what comes and goes with a new class; raises Conflict when the class cannot carry it."""
+    service_class = wish.get("service_class", mailbox.service_class)
+    if "service_class" in wish or "protocols" in wish:
+        # A new class answers on all it can unless protocols are named with it: the old choice was the old class's.
+        wish["protocols"] = check_class(service_class, mailbox.kind, wish.get("protocols"))
+    if service_class != mailbox.service_class:
+        await _check_shares_fit(session, mailbox, service_class)
+        # Its size is the new class's too, unless it is named.
+        wish.setdefault("quota_mib", quota_max_mib(service_class, mailbox.extra_storage_units))
+        if AddOn.ARCHIVE not in ADD_ONS[service_class]:
+            wish["archive"] = False
+    asked = (service_class, wish.get("quota_mib", mailbox.quota_mib))
+    if asked != (mailbox.service_class, mailbox.quota_mib):
+        check_quota(*asked, units=mailbox.extra_storage_units)
 
 
 async def check_policy_of_mailbox(session: AsyncSession, mailbox: Mailbox, *, on: date) -> None:

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from provisioning.add_ons import OrderedAddOns, judge_ordered, write_ordered
+from provisioning.core import ids, jobs
 from provisioning.core.database import fetch, violated_constraint
 from provisioning.core.errors import AppError, Conflict, FieldError, Invalid
-from provisioning.core.ids import new_id
-from provisioning.core.jobs import RECONCILE
 from provisioning.core.queries import unique_or_conflict
 from provisioning.data_centres import Placement, Rules, check_placement, check_tightens, find_placement, load_placements
 from provisioning.names import parse_address
@@ -30,8 +30,6 @@ from provisioning.terms import KINDS, PROTOCOLS, DomainState, MailboxKind, Proto
 ORDERS_MAX = 500
 ALIASES_MAX = 50
 QUOTA_MIB_MAX = 1024 * 1024
-DEFAULT_QUOTA_MIB = {ServiceClass.POP3: 2048, ServiceClass.IMAP: 10240, ServiceClass.EXCHANGE: 51200}
-
 
 Code = Annotated[str, Field(min_length=1, max_length=64)]
 Quota = Annotated[int, Field(ge=1, le=QUOTA_MIB_MAX, strict=True)]
@@ -73,12 +71,18 @@ class MailboxOrder(PolicyShape):
     location: str | None = Field(
         None, max_length=64, description="Code of the data centre; the first one the policy allows when left out."
     )
-    quota_mib: Quota | None = Field(None, description="The class's usual size when left out.")
+    quota_mib: Quota | None = Field(
+        None, description="When left out, all that the class includes, and 10240 more for each unit of extra storage."
+    )
+    add_ons: OrderedAddOns | None = Field(None, description="What it has beyond its class, for a fee of its own.")
     protocols: list[Protocol] | None = Field(
         None, max_length=8, description="Those the mailbox answers on; all of its class when left out."
     )
     aliases: list[Annotated[str, Field(max_length=320)]] = Field(default_factory=list, max_length=ALIASES_MAX)
     external_id: str | None = Field(None, min_length=1, max_length=128, description="Your own id, unique for you.")
+
+
+_NO_ADD_ONS = OrderedAddOns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,7 @@ async def order_mailboxes(
     if any(verdicts):
         raise OrdersRefused(verdicts)
     await _write(session, reseller_id, rows, world, now=now)
+    await write_ordered(session, reseller_id, rows)
     return [Ordered(row, row["operation_id"]) for row in rows]
 
 
@@ -207,12 +212,14 @@ def _judge(order: MailboxOrder, world: _World) -> dict[str, Any]:
     if any(domain.customer_id != home.customer_id for domain in domains):
         raise Conflict("An alias lies in a domain of another customer.", code="domain_of_other_customer")
     protocols = check_class(order.service_class, order.kind, order.protocols)
+    extra = order.add_ons or _NO_ADD_ONS
+    quota_mib = judge_ordered(order.service_class, extra, quota_mib=order.quota_mib)
     own = Rules.of("mailbox", order)
     tiers = [_reseller_rules(home), Rules.of("customer", home), own]
     check_tightens(own, tiers[:2])
     placement = _place(order.location, world.placements, tiers)
     return {
-        "id": new_id("mbx"),
+        "id": ids.new_id("mbx"),
         "customer_id": home.customer_id,
         "domain_id": home.domain_id,
         "external_id": order.external_id,
@@ -222,12 +229,14 @@ def _judge(order: MailboxOrder, world: _World) -> dict[str, Any]:
         "kind": order.kind,
         "service_class": order.service_class,
         "protocols": protocols,
-        "quota_mib": order.quota_mib or DEFAULT_QUOTA_MIB[order.service_class],
+        "quota_mib": quota_mib,
+        "archive": extra.archive,
+        "extra_storage_units": extra.extra_storage,
         "location": placement.code,
         "allowed_locations": order.allowed_locations,
         "allowed_countries": order.allowed_countries,
         "required_certificates": order.required_certificates,
-        "operation_id": new_id("op"),
+        "operation_id": ids.new_id("op"),
     }
 
 
@@ -335,7 +344,7 @@ async def _write(
         "addresses": json.dumps(addresses),
         "tenants": list(amounts),
         "amounts": json.dumps(amounts),
-        "task": RECONCILE,
+        "task": jobs.RECONCILE,
         "priority": PRIORITY_ASKED,
     }
     try:

@@ -72,7 +72,10 @@ async def read(mailbox_id: MailboxId, call: MailboxRead) -> Response:
     },
 )
 async def change(mailbox_id: MailboxId, change: MailboxChange, call: MailboxWrite) -> Response:
-    """A new class counts, and costs, from the day its data centre has confirmed it."""
+    """A new class counts, and costs, from the day its data centre has confirmed it. Unless they are named with it, it
+    brings its own protocols and its own size; an archive ends with the class exchange.
+
+    A quota larger than the class includes takes extra storage: see the add-ons."""
     mailbox = await _present(call, mailbox_id)
     if call.dry_run and change.service_class is not None:
         call.cost = await cost_of_class_change(call, mailbox, change.service_class)

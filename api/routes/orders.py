@@ -22,6 +22,7 @@ ORDER_CODES = (
     *PLACEMENT_CODES,
     *CLASS_CODES,
     "address_taken",
+    "class_does_not_support_add_on",
     "domain_not_verified",
     "domain_of_other_customer",
     "external_id_taken",

@@ -39,7 +39,9 @@ OWNED = {
     "operation_id": "op",
 }
 # Path parameters that are the same for everybody, the operator's, or mean something only beside an owned one.
-UNOWNED = frozenset({"address", "code", "kind", "name", "price_list_id", "reseller_id", "run_id", "scheme", "scope"})
+UNOWNED = frozenset(
+    {"add_on", "address", "code", "kind", "name", "price_list_id", "reseller_id", "run_id", "scheme", "scope"}
+)
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 

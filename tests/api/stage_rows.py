@@ -14,7 +14,7 @@ from billing.periods import BillingMonth
 from billing.runs import start_run
 from provisioning.core.database import Database
 from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, NewKey, create_key
-from provisioning.terms import DomainState, Scope, Standing
+from provisioning.terms import AddOn, DomainState, Scope, Standing
 from tests import factories
 from tests.api.conftest import PEPPER
 from tests.api.stage import Facts
@@ -74,6 +74,7 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
         "grantee": secretary.id,
         "operation_id": operations[broken.id],
         "scope": Scope.CALENDAR.value,
+        "add_on": AddOn.ARCHIVE.value,
         "address": f"krueger@{name}",
         "code": "de-fra-1",
         "scheme": "ISO27001",
