@@ -155,8 +155,16 @@ async def open_add_on_period(
     )
 
 
-async def close_period(session: AsyncSession, mailbox_id: str, *, on: date, reason: str) -> bool:
-    """Take the mailbox and its add-ons out of service; False when it was not in service.
+async def close_period(
+    session: AsyncSession,
+    mailbox_id: str,
+    *,
+    on: date,
+    reason: str,
+    add_ons_on: Mapping[AddOn, date] = MappingProxyType({}),
+) -> bool:
+    """Take the mailbox and its add-ons out of service, those in `add_ons_on` on a day before that; False when it was
+    not in service.
 
     The day it is given up does not count, but one that lived and died on the same day counts that day, unless
     it had been counted up to there already, as after a change of class earlier that day.
@@ -165,10 +173,10 @@ async def close_period(session: AsyncSession, mailbox_id: str, *, on: date, reas
     if opened is None:
         return False
     if opened.has_add_ons:
-        for add_on in await _list_open_add_ons(session, mailbox_id):
-            await _give_up_add_on(session, mailbox_id, add_on, on=on, reason=reason)
+        for row in await _list_open_add_ons(session, mailbox_id):
+            await _give_up_add_on(session, mailbox_id, row, on=min(on, add_ons_on.get(row.add_on, on)), reason=reason)
     counted = opened.starts_on == on and await _counted_up_to(session, mailbox_id, on)
-    ends_on = _last_day(opened.starts_on, on, counted=counted)
+    ends_on = _end_of(opened.starts_on, on, counted=counted)
     await _end(session, ServicePeriod, opened.id, ends_on=ends_on, reason=reason)
     return True
 
@@ -188,12 +196,15 @@ async def record_service(
 
     Repeating it changes nothing. `reason` is why service begins or ends; a change of class, customer or
     location says so itself. `given_up_at` is when the end was asked for if that was before `at`, of the mailbox
-    and of each add-on taken from one that stays: waiting for a backend is not billed, except for days of a month
+    and of each add-on taken from it: waiting for a backend is not billed, except for days of a month
     that is over and may stand on an invoice.
     """
     today = berlin_day(at)
+    taken = add_ons_given_up_at.keys() - mailbox.add_ons.keys()  # not those that were put back since
+    ends = {add_on: _given_up_on(add_ons_given_up_at[add_on], today) for add_on in taken}
     if not in_service:
-        return await close_period(session, mailbox.id, on=_given_up_on(given_up_at or at, today), reason=reason)
+        on = _given_up_on(given_up_at or at, today)
+        return await close_period(session, mailbox.id, on=on, reason=reason, add_ons_on=ends)
     opened = await _find_open(session, mailbox.id)
     if opened is None:
         await open_period(session, mailbox, on=today, reason=reason)
@@ -205,7 +216,6 @@ async def record_service(
         await _end(session, ServicePeriod, opened.id, ends_on=max(today, opened.starts_on), reason=change)
         await open_period(session, mailbox, on=today, reason=change)
     if opened.has_add_ons or mailbox.add_ons:
-        ends = {add_on: _given_up_on(asked_at, today) for add_on, asked_at in add_ons_given_up_at.items()}
         await _follow_add_ons(session, mailbox, ends, today=today)
     return False
 
@@ -233,7 +243,7 @@ async def _give_up_add_on(session: AsyncSession, mailbox_id: str, opened: _OpenA
     of_it = col(AddOnPeriod.mailbox_id) == mailbox_id, col(AddOnPeriod.add_on) == opened.add_on
     before = exists().where(*of_it, col(AddOnPeriod.ends_on) == on, col(AddOnPeriod.starts_on) < on)
     counted = opened.starts_on == on and bool(await session.scalar(select(before)))
-    ends_on = _last_day(opened.starts_on, on, counted=counted)
+    ends_on = _end_of(opened.starts_on, on, counted=counted)
     await _end(session, AddOnPeriod, opened.id, ends_on=ends_on, reason=reason)
 
 
@@ -286,7 +296,7 @@ def _given_up_on(asked_at: datetime, today: date) -> date:
     return max(min(berlin_day(asked_at), today), today.replace(day=1))
 
 
-def _last_day(starts_on: date, on: date, *, counted: bool) -> date:
+def _end_of(starts_on: date, on: date, *, counted: bool) -> date:
     """`ends_on` of what is given up `on`; `counted` tells that a period that ended where it starts counted days."""
     return on + timedelta(days=1) if starts_on == on and not counted else max(on, starts_on)
 

@@ -109,6 +109,18 @@ async def test_what_is_taken_away_is_billed_to_the_day_it_was_asked_for(world: W
     assert ends == {AddOn.ARCHIVE: TODAY + DAY, AddOn.EXTRA_STORAGE: TODAY + 3 * DAY}
 
 
+async def test_what_is_taken_away_before_the_mailbox_goes_is_billed_to_its_own_day(world: World) -> None:
+    mailbox_id = await world.ordered(archive=True, extra_storage_units=2)
+    await world.wish(intents.remove_add_on, mailbox_id, AddOn.ARCHIVE, now=NOW + DAY)
+    for wish in (intents.remove_add_on, intents.put_add_on):
+        await world.wish(wish, mailbox_id, AddOn.EXTRA_STORAGE, now=NOW + DAY)
+    await world.wish(intents.delete_mailbox, mailbox_id, now=NOW + 3 * DAY)
+    world.clock.advance(NOW + 5 * DAY)
+    await world.run_jobs()
+    ends = {period.add_on: period.ends_on for period in await world.add_on_periods(mailbox_id)}
+    assert ends == {AddOn.ARCHIVE: TODAY + DAY, AddOn.EXTRA_STORAGE: TODAY + 3 * DAY}
+
+
 async def test_taken_away_and_put_back_before_anybody_worked_it_has_never_been_gone(world: World) -> None:
     mailbox_id = await world.ordered(archive=True)
     await world.wish(intents.remove_add_on, mailbox_id, AddOn.ARCHIVE)
