@@ -13,9 +13,11 @@ from api.main import create_app
 from billing.models import Issuer
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
+from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, create_key
 from provisioning.resolver import SandboxZone
 from provisioning.tenants import create_reseller
+from tests.api.onboarding import Home, onboard
 
 PEPPER = b"a pepper for tests, long enough to be one"
 ISSUER = Issuer(
@@ -128,3 +130,13 @@ async def operator(database: Database, clock: TestClock, make_client: MakeClient
             session, None, name="test", scopes=OPERATOR_SCOPES, expires_at=None, pepper=PEPPER, now=clock.now()
         )
     return make_client(new.secret)
+
+
+@pytest.fixture
+def driver(database: Database) -> SandboxDriver:
+    return SandboxDriver(database)
+
+
+@pytest.fixture
+async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
+    return await onboard(database, zone, tenant)

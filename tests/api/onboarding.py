@@ -1,7 +1,7 @@
 """How a reseller's dashboard begins, over HTTP: a customer, a verified domain, mailboxes in it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
@@ -13,8 +13,10 @@ from provisioning.reconciler import reconcile_mailbox
 from provisioning.recording import Ending
 from provisioning.resolver import SandboxZone
 from provisioning.tenants import create_customer
-from tests.api.conftest import Tenant
 from tests.conftest import NOW
+
+if TYPE_CHECKING:  # conftest makes its fixtures of what stands here
+    from tests.api.conftest import Tenant
 
 Json = dict[str, Any]
 
@@ -23,7 +25,7 @@ Json = dict[str, Any]
 class Home:
     """A tenant's customer with a verified domain."""
 
-    tenant: Tenant
+    tenant: "Tenant"
     customer_id: str
     domain_id: str
     domain: str
@@ -60,13 +62,13 @@ def unique_name(word: str = "lindenhof") -> str:
     return f"{word}-{uuid4().hex[:10]}.example"
 
 
-async def add_customer(database: Database, tenant: Tenant, **details: Any) -> str:
+async def add_customer(database: Database, tenant: "Tenant", **details: Any) -> str:
     async with database.as_tenant(tenant.reseller_id) as session:
         customer = await create_customer(session, tenant.reseller_id, now=NOW, **{"name": "Kanzlei", **details})
     return customer.id
 
 
-async def add_domain(tenant: Tenant, customer_id: str, name: str) -> Json:
+async def add_domain(tenant: "Tenant", customer_id: str, name: str) -> Json:
     return check(await tenant.client.post("/v1/domains", json={"name": name, "customer_id": customer_id}), 201)
 
 
@@ -76,11 +78,11 @@ def set_proof(zone: SandboxZone, domain: Json) -> None:
     zone.set(proof["name"], proof["kind"], [proof["expected"]])
 
 
-async def verify(tenant: Tenant, domain: Json) -> Json:
+async def verify(tenant: "Tenant", domain: Json) -> Json:
     return check(await tenant.client.post(f"/v1/domains/{domain['id']}/verify"), 200)
 
 
-async def onboard(database: Database, zone: SandboxZone, tenant: Tenant, **customer: Any) -> Home:
+async def onboard(database: Database, zone: SandboxZone, tenant: "Tenant", **customer: Any) -> Home:
     customer_id = await add_customer(database, tenant, **customer)
     domain = await add_domain(tenant, customer_id, unique_name())
     set_proof(zone, domain)

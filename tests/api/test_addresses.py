@@ -11,7 +11,7 @@ from provisioning.core.database import Database
 from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.orders import ALIASES_MAX
 from provisioning.resolver import SandboxZone
-from tests.api.conftest import MakeTenant, Tenant
+from tests.api.conftest import MakeTenant
 from tests.api.onboarding import (
     Home,
     Json,
@@ -27,16 +27,6 @@ from tests.api.onboarding import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def driver(database: Database) -> SandboxDriver:
-    return SandboxDriver(database)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
 
 
 @pytest.fixture

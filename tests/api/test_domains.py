@@ -15,7 +15,6 @@ from tests.api.onboarding import (
     add_domain,
     another_home,
     check,
-    onboard,
     order,
     refused,
     set_proof,
@@ -36,11 +35,6 @@ class AwayDns:
 @pytest.fixture
 async def customer(database: Database, tenant: Tenant) -> str:
     return await add_customer(database, tenant)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
 
 
 async def test_a_new_domain_says_which_record_proves_it(tenant: Tenant, customer: str) -> None:

@@ -34,16 +34,6 @@ from tests.api.onboarding import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def driver(database: Database) -> SandboxDriver:
-    return SandboxDriver(database)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
-
-
 async def rows_of(database: Database, home: Home) -> dict[str, int]:
     """How much of a reseller's orders the database holds, in every place an order leaves something."""
     query = text(

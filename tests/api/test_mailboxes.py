@@ -19,16 +19,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def driver(database: Database) -> SandboxDriver:
-    return SandboxDriver(database)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
-
-
-@pytest.fixture
 async def anna(home: Home, database: Database, driver: SandboxDriver, clock: TestClock) -> Json:
     return await active(home, database, driver, clock, "anna", external_id="p-17")
 

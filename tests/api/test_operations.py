@@ -11,9 +11,8 @@ from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.planner import MailboxSpec
 from provisioning.reconciler import reconcile_mailbox
 from provisioning.recording import Ending
-from provisioning.resolver import SandboxZone
-from tests.api.conftest import MakeTenant, Tenant
-from tests.api.onboarding import Home, Json, check, confirm, onboard, order, refused
+from tests.api.conftest import MakeTenant
+from tests.api.onboarding import Home, Json, check, confirm, order, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -41,11 +40,6 @@ class RefusingDriver(SandboxDriver):
 @pytest.fixture
 def driver(database: Database) -> RefusingDriver:
     return RefusingDriver(database)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
 
 
 @pytest.fixture

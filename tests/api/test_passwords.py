@@ -16,9 +16,8 @@ from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.core.log import configure_logging
 from provisioning.drivers.sandbox.driver import SandboxDriver
-from provisioning.resolver import SandboxZone
-from tests.api.conftest import MakeClient, MakeTenant, Tenant
-from tests.api.onboarding import Home, Json, active, check, confirm, onboard, order, refused
+from tests.api.conftest import MakeClient, MakeTenant
+from tests.api.onboarding import Home, Json, active, check, confirm, order, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -35,16 +34,6 @@ def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[
     configure_logging(json=True, level="DEBUG")
     yield capfd
     root.handlers, root.level = handlers, level
-
-
-@pytest.fixture
-def driver(database: Database) -> SandboxDriver:
-    return SandboxDriver(database)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
 
 
 @pytest.fixture

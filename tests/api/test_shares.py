@@ -15,7 +15,7 @@ from provisioning.core.database import Database
 from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.resolver import SandboxZone
 from provisioning.sweeps import expire_shares
-from tests.api.conftest import MakeTenant, Tenant
+from tests.api.conftest import MakeTenant
 from tests.api.onboarding import Home, Json, active, another_home, check, confirm, onboard, order, refused
 
 pytestmark = pytest.mark.anyio
@@ -41,16 +41,6 @@ ABLE = {
     "imap": {"mailbox", "inbox", "send_as", "send_on_behalf"},
     "exchange": set(SCOPES),
 }
-
-
-@pytest.fixture
-def driver(database: Database) -> SandboxDriver:
-    return SandboxDriver(database)
-
-
-@pytest.fixture
-async def home(database: Database, zone: SandboxZone, tenant: Tenant) -> Home:
-    return await onboard(database, zone, tenant)
 
 
 @pytest.fixture
