@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -75,7 +75,8 @@ async def get_operation(session: AsyncSession, reseller_id: str, operation_id: s
 
 
 async def retry_operation(session: AsyncSession, reseller_id: str, operation_id: str, *, now: datetime) -> Operation:
-    """Try again what is wanted of the mailbox of a failed operation, as a new operation of the same action.
+    """Try again what is wanted of the mailbox of a failed operation, as a new operation of the same action; a deletion
+    keeps the date on which it was asked for, from which on nothing is owed.
 
     Raises NotFound, Conflict `operation_not_failed`, or Conflict `operation_superseded` when a later operation has
     taken the mailbox on.
@@ -95,7 +96,21 @@ async def retry_operation(session: AsyncSession, reseller_id: str, operation_id:
             code="operation_superseded",
         )
     moving = mailbox.placed_in not in (None, mailbox.location)
-    return await begin_operation(session, mailbox, failed.action, now=now, moving=moving)
+    operation = await begin_operation(session, mailbox, failed.action, now=now, moving=moving)
+    if failed.action == "mailbox.delete":
+        operation.created_at = await _last_asked_at(session, failed)  # days after it are not to be billed
+    return operation
+
+
+async def _last_asked_at(session: AsyncSession, failed: Operation) -> datetime:
+    """When the failed action was asked for last: it may have been undone and asked for again since."""
+    same = (
+        col(Operation.mailbox_id) == failed.mailbox_id,
+        col(Operation.action) == failed.action,
+        col(Operation.state) == OperationState.FAILED,
+    )
+    query = select(func.max(col(Operation.created_at))).where(col(Operation.reseller_id) == failed.reseller_id, *same)
+    return (await session.scalars(query)).one()
 
 
 async def list_operations(

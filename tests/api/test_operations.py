@@ -1,10 +1,11 @@
 """Operations over HTTP: how far long work is, why it waits, and trying again what failed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
-from provisioning.core.clock import TestClock
+from provisioning.core.clock import TestClock, berlin_day
 from provisioning.core.database import Database
 from provisioning.drivers.base import DriverError, Outcome
 from provisioning.drivers.sandbox.driver import SandboxDriver
@@ -27,6 +28,10 @@ class RefusingDriver(SandboxDriver):
     ) -> Outcome:
         self._refuse()
         return await super().ensure_mailbox(mailbox_id, spec, location=location, password_hash=password_hash)
+
+    async def remove_mailbox(self, backend_id: str) -> Outcome:
+        self._refuse()
+        return await super().remove_mailbox(backend_id)
 
     async def purge_mailbox(self, backend_id: str) -> Outcome:
         self._refuse()
@@ -168,6 +173,27 @@ async def test_a_purge_that_failed_can_be_tried_again(
     await retry(home, failed)
     await confirm(database, driver, mailbox["id"], clock)
     assert check(await home.client.get(path), 200)["state"] == "purged"
+
+
+async def test_a_deletion_that_is_tried_again_counts_from_the_day_it_was_asked_for(
+    home: Home, database: Database, driver: RefusingDriver, clock: TestClock, now: datetime
+) -> None:
+    driver.refuses = ""
+    mailbox = await order(home, "anna")
+    await confirm(database, driver, mailbox["id"], clock)
+    driver.refuses = "the licence has run out"
+    clock.advance(now + timedelta(days=2))
+    check(await home.client.delete(f"/v1/mailboxes/{mailbox['id']}"), 202)
+    await reconcile_mailbox(database, {"sandbox": driver}, mailbox["id"], now=clock)
+    clock.advance(now + timedelta(days=9))
+    await retry(home, await newest(home, mailbox["id"]))
+    driver.refuses = ""
+    await confirm(database, driver, mailbox["id"], clock)
+    async with database.as_system() as session:
+        ends_on = await session.scalar(
+            text("select ends_on from service_period where mailbox_id = :id"), {"id": mailbox["id"]}
+        )
+    assert ends_on == berlin_day(now + timedelta(days=2))
 
 
 async def test_a_dry_run_begins_nothing(home: Home, failed: Json) -> None:
