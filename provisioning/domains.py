@@ -16,13 +16,16 @@ from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound, Un
 from provisioning.core.ids import new_id
 from provisioning.core.queries import owned
 from provisioning.models import Domain, Mailbox, MailboxAddress
-from provisioning.names import domain_to_ascii, domain_to_unicode
+from provisioning.names import DOMAIN_MAX, domain_to_ascii, domain_to_unicode
 from provisioning.resolver import Resolver, ResolverUnavailable
 from provisioning.tenants import get_customer
 from provisioning.terms import DomainState, Intent
 
 # How a TXT record of each sort begins; the space ends the version, so that v=spf10 is none.
 _STARTS = {"ownership": "postfachwerk-verification=", "spf": "v=spf1 ", "dmarc": "v=dmarc1"}
+
+# The longest of what stands before a domain in the names of its records, which have to be names too.
+_LONGEST_PREFIX = "_autodiscover._tcp."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ async def add_domain(session: AsyncSession, reseller_id: str, *, name: str, cust
         ascii_name = domain_to_ascii(name)
     except ValueError as error:
         raise Invalid(f"{error}.", errors=[FieldError("/name", "invalid_domain", str(error))]) from error
+    longest = DOMAIN_MAX - len(_LONGEST_PREFIX)
+    if len(ascii_name) > longest:
+        message = f"{name!r} is longer than {longest} characters, so that its DNS records would have no names"
+        raise Invalid(f"{message}.", errors=[FieldError("/name", "invalid_domain", message)])
     await get_customer(session, reseller_id, customer_id)
     domain = Domain(
         id=new_id("dom"),
@@ -149,7 +156,7 @@ def expected_records(domain: Domain, *, service_domain: str) -> list[DnsRecord]:
         DnsRecord(
             "autodiscover_srv",
             "SRV",
-            f"_autodiscover._tcp.{domain.name}",
+            f"{_LONGEST_PREFIX}{domain.name}",
             f"0 0 443 {autodiscover}",
             False,
             "For clients that cannot follow the CNAME.",

@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from api.context import Context
+from provisioning import domains
 from provisioning.core.database import Database
+from provisioning.models import Domain
 from provisioning.resolver import ResolverUnavailable, SandboxZone
 from tests.api.conftest import MakeTenant, Tenant
 from tests.api.onboarding import (
@@ -75,6 +77,18 @@ async def test_what_is_no_domain_is_refused_at_its_field(tenant: Tenant, custome
     answer = await tenant.client.post("/v1/domains", json={"name": name, "customer_id": customer})
     problem = refused(answer, 422, "invalid")
     assert problem["errors"][0]["pointer"] == "/name"
+
+
+async def test_a_name_too_long_for_its_records_is_refused_at_its_field(tenant: Tenant, customer: str) -> None:
+    label = "a" * 61
+    names = [".".join([label, label, label, "b" * length, "example"]) for length in (41, 40)]
+    assert [len(name) for name in names] == [235, 234]
+    answers = [await tenant.client.post("/v1/domains", json={"name": name, "customer_id": customer}) for name in names]
+    assert refused(answers[0], 422, "invalid")["errors"][0]["pointer"] == "/name"
+    records = domains.expected_records(
+        Domain(**check(answers[1], 201) | {"verification_token": ""}), service_domain="x"
+    )
+    assert max(len(record.name) for record in records) == 253
 
 
 async def test_another_resellers_customer_does_not_exist(
