@@ -13,6 +13,7 @@ from procrastinate.exceptions import ConnectorException
 from api.context import Context
 from billing.runs import continue_run, due_runs
 from provisioning import sweeps
+from provisioning.audit import SYSTEM_ACTOR, record_events
 from provisioning.core.errors import Unavailable
 from provisioning.core.jobs import INVOICE_RUN, RECONCILE, forget_jobs, rescue_stalled
 from provisioning.drivers.base import Driver
@@ -73,6 +74,16 @@ def create_jobs(
     async def bill_months(timestamp: int) -> None:
         async with database.as_system() as session:
             created = await due_runs(session, clock.now())
+            if created:
+                await record_events(
+                    session,
+                    None,
+                    actor=SYSTEM_ACTOR,
+                    action="invoice_run.start",
+                    resource_ids=created,
+                    now=clock.now(),
+                    detail={"by": "schedule"},
+                )
         if created:
             log.info("invoice runs created", runs=created, tick=timestamp)
 

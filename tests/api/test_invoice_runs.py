@@ -1,18 +1,22 @@
 """Invoice runs over HTTP, driven here as the worker's job drives them."""
 
 import asyncio
+from datetime import date
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
+from api.worker import Schedules, create_jobs
 from billing import runs
 from billing.models import InvoiceRun
+from provisioning.audit import OPERATOR_CHAIN, list_events
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
 from tests.api.conftest import Tenant
+from tests.api.stage import Facts, on_stage
 from tests.billing.ledger_factory import (
     IN_DECEMBER,
     ISSUER,
@@ -260,3 +264,19 @@ class TestNumbers:
         answer = await operator.get("/v1/invoice-numbers", params={"cursor": cursor})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "?cursor"
+
+
+async def test_the_schedules_own_runs_are_in_the_operators_audit_log(fresh_database: Database) -> None:
+    async with fresh_database.as_system() as session:
+        reseller_id = await add_reseller(session)
+        await add_mailboxes(session, reseller_id, await add_customer(session, reseller_id), starts_on=date(2026, 9, 17))
+    jobs = create_jobs(on_stage(fresh_database, Facts()).context, {}, schedules=Schedules())
+    for tick in (1, 2):
+        await jobs.tasks["bill_months"].func(timestamp=tick)
+    async with fresh_database.as_system() as session:
+        events = await list_events(session, OPERATOR_CHAIN, resource_id=None, before=None, limit=10)
+        months = await session.scalars(text("select id from invoice_run order by month desc"))
+        assert [(event.action, event.actor, event.resource_id) for event in events] == [
+            ("invoice_run.start", "system", run_id) for run_id in months
+        ]
+        assert len(events) == 2
