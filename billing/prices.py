@@ -105,8 +105,10 @@ async def withdraw_price_list(session: AsyncSession, price_list_id: str) -> None
     """Delete a list with its prices, as long as no final invoice can have used it.
 
     Raises NotFound, or Conflict `price_list_used` when a month that begins on or after its first day has been
-    invoiced: the database refuses it too.
+    invoiced, which the database refuses too, or is being invoiced: its drafts are made by the list.
     """
+    # No run is in the middle of a phase from here on, so none can have rated by what is about to go.
+    await session.execute(_HOLD_RUNS)
     price_list = await get_price_list(session, None, price_list_id)
     used = await session.scalar(_USED, {"id": price_list.id})
     if used:
@@ -117,12 +119,17 @@ async def withdraw_price_list(session: AsyncSession, price_list_id: str) -> None
     await session.execute(delete(PriceList).where(col(PriceList.id) == price_list.id))
 
 
+_HOLD_RUNS = text("lock table invoice_run in exclusive mode")
+
 _USED = text(
     """
     select exists (
         select from invoice join price_list on price_list.id = :id
         where invoice.status = 'final' and invoice.period_starts_on >= price_list.valid_from
             and (price_list.reseller_id is null or price_list.reseller_id = invoice.reseller_id)
+    ) or exists (
+        select from invoice_run join price_list on price_list.id = :id
+        where invoice_run.state in ('checking', 'finalising') and invoice_run.month >= price_list.valid_from
     )
     """
 )

@@ -1,5 +1,6 @@
 """Price lists: which one holds, what may stand in it, and that it never changes."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
@@ -10,11 +11,13 @@ from sqlalchemy.exc import IntegrityError
 
 from billing import prices
 from billing.rating import Tier
+from billing.runs import start_run
 from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, Invalid, NotFound
 from provisioning.core.ids import new_id
 from tests.billing.ledger_factory import (
     IN_DECEMBER,
+    NOVEMBER,
     PRICES,
     add_billable_resellers,
     add_prices,
@@ -150,6 +153,48 @@ class TestImmutable:
         with pytest.raises(IntegrityError, match="final"):
             async with fresh_database.as_system() as session:
                 await session.execute(text("delete from price_list where id = :id"), {"id": own})
+
+    async def test_a_list_that_drafts_are_made_by_stays(self, fresh_database: Database) -> None:
+        await add_billable_resellers(fresh_database, 1)
+        async with fresh_database.as_system() as session:
+            (used,) = await prices.list_price_lists(session, None)
+            await start_run(session, NOVEMBER, actor="operator", now=IN_DECEMBER)
+            await session.execute(text("update invoice_run set state = 'checking'"))
+        async with fresh_database.as_system() as session:
+            with pytest.raises(Conflict) as refusal:
+                await prices.withdraw_price_list(session, used.id)
+        assert refusal.value.code == "price_list_used"
+
+    async def test_a_phase_that_has_not_committed_is_waited_for(self, fresh_database: Database) -> None:
+        await add_billable_resellers(fresh_database, 1)
+        async with fresh_database.as_system() as session:
+            (used,) = await prices.list_price_lists(session, None)
+            await start_run(session, NOVEMBER, actor="operator", now=IN_DECEMBER)
+
+        async def withdraw() -> None:
+            async with fresh_database.as_system() as other:
+                await prices.withdraw_price_list(other, used.id)
+
+        async with fresh_database.as_system() as session:
+            await session.execute(text("update invoice_run set state = 'checking'"))
+            withdrawal = asyncio.create_task(withdraw())
+            await held_up(fresh_database)
+        with pytest.raises(Conflict) as refusal:
+            await withdrawal
+        assert refusal.value.code == "price_list_used"
+
+
+async def held_up(database: Database) -> None:
+    """Look until somebody waits for the runs to be let go of."""
+    waits = text(
+        "select count(*) from pg_locks where not granted and relation = 'invoice_run'::regclass "
+        "and database = (select oid from pg_database where datname = current_database())"
+    )
+    async with database.as_system() as session:
+        for _ in range(10_000):
+            if await session.scalar(waits):
+                return
+    pytest.fail("nobody waits")
 
 
 async def test_lists_are_read_page_by_page_newest_first(fresh_database: Database) -> None:
