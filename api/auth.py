@@ -43,20 +43,24 @@ def presented_key(request: Request) -> str:
 
 
 async def authenticated(
-    session: AsyncSession, request: Request, context: Context, *, acting_for: str | None, scope: str | None
+    session: AsyncSession, request: Request, context: Context, *, acting_for: str | None
 ) -> Principal:
-    """The principal, with the transaction running in its name. Raises Unauthorized, Forbidden naming the scope."""
+    """The principal, with the transaction running in its name. Raises Unauthorized."""
     secret_hash = hash_secret(presented_key(request), pepper=context.pepper)
     principal = await authenticate(session, secret_hash, acting_for=acting_for, now=context.clock.now())
     if principal is None:
         raise Unauthorized("This API key is unknown, expired or revoked.")
+    return principal
+
+
+def check_scope(principal: Principal, scope: str | None) -> None:
+    """Raises Forbidden naming the scope that the key lacks."""
     if scope is not None and scope not in principal.scopes:
         raise Forbidden(
             f"The key lacks the scope {scope}. Make one that has it, or ask the key's owner.",
             code="missing_scope",
             missing_scope=scope,
         )
-    return principal
 
 
 def check_tenant(principal: Principal, *, acting_for: str | None, writes: bool, anyone: bool = False) -> None:

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.auth import ActingForDep, BearerDep, authenticated, check_operator, check_tenant
+from api.auth import ActingForDep, BearerDep, authenticated, check_operator, check_scope, check_tenant
 from api.context import Context
 from api.idempotency import Claim, claim, given_key, settle
 from api.previews import CostView, Preview
@@ -168,12 +168,14 @@ class Requires:
     """The dependency that lets a call in: key, scope, reseller, and the transaction that it all happens in.
 
     `operator` endpoints are for the operator's own key; all others are about one reseller, or with `anyone` about
-    whoever calls, the operator included. `scope` None lets every valid key in.
+    whoever calls, the operator included. `scope` None lets every valid key in. `while_suspended` is for the writes
+    that a suspended reseller may do too.
     """
 
     scope: str | None
     operator: bool = False
     anyone: bool = False
+    while_suspended: bool = False
 
     async def __call__(
         self,
@@ -209,11 +211,14 @@ class Requires:
 
     async def _let_in(self, session: AsyncSession, request: Request, acting_for: str | None) -> Principal:
         context: Context = request.app.state.context
-        principal = await authenticated(session, request, context, acting_for=acting_for, scope=self.scope)
+        principal = await authenticated(session, request, context, acting_for=acting_for)
         if self.operator:
+            # First of all: a scope that a reseller's key cannot have is not what it lacks.
             check_operator(principal)
-        else:
-            check_tenant(principal, acting_for=acting_for, writes=_writes(request), anyone=self.anyone)
+        check_scope(principal, self.scope)
+        if not self.operator:
+            writes = _writes(request) and not self.while_suspended
+            check_tenant(principal, acting_for=acting_for, writes=writes, anyone=self.anyone)
         return principal
 
 

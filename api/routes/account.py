@@ -20,7 +20,12 @@ router = APIRouter(prefix="/v1", tags=["account"], route_class=Route)
 
 Anyone = Annotated[Call, Depends(Requires(None, anyone=True), scope="function")]
 Keys = Annotated[Call, Depends(Requires("keys:write", anyone=True), scope="function")]
+# A key that has leaked must end, whatever its owner owes.
+Revoke = Annotated[Call, Depends(Requires("keys:write", anyone=True, while_suspended=True), scope="function")]
 KeyId = Annotated[str, Path(pattern=f"^key_{ID_PATTERN}$", description="key_…")]
+
+# Said in the document only: a scope that there is none of is refused by the service, which names those there are.
+ScopeName = Annotated[str, Field(max_length=64, json_schema_extra={"enum": sorted(keys.OPERATOR_SCOPES)})]
 
 KEY_EXAMPLE: dict[str, JsonValue] = {
     "id": "key_01k9z3f6m2w5t8y1c4e7h0j3n6",
@@ -74,7 +79,7 @@ class Me(BaseModel):
     key_id: str
     key_name: str
     operator: bool
-    scopes: list[str]
+    scopes: list[ScopeName]
     reseller: ResellerRef | None
 
 
@@ -84,8 +89,8 @@ class ApiKeyOrder(BaseModel):
     )
 
     name: str = Field(min_length=1, max_length=128)
-    scopes: list[Annotated[str, Field(max_length=64)]] = Field(
-        min_length=1, max_length=50, description=f"From: {', '.join(sorted(keys.RESELLER_SCOPES))}."
+    scopes: list[ScopeName] = Field(
+        min_length=1, max_length=50, description=f"A reseller's: {', '.join(sorted(keys.RESELLER_SCOPES))}."
     )
     expires_at: Moment | None = Field(None, description="Ten years ahead at most; never when left out.")
 
@@ -112,7 +117,7 @@ class ApiKeyView(BaseModel):
     id: str
     name: str
     prefix: str
-    scopes: list[str]
+    scopes: list[ScopeName]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="To the minute.")
@@ -213,8 +218,8 @@ async def change(key_id: KeyId, change: ApiKeyChange, call: Keys) -> Response:
 @router.delete(
     "/api-keys/{key_id}", operation_id="revokeApiKey", summary="Revoke an API key", response_model=ApiKeyView
 )
-async def revoke(key_id: KeyId, call: Keys) -> Response:
-    """It stops working at once, also when it is the one you call with."""
+async def revoke(key_id: KeyId, call: Revoke) -> Response:
+    """It stops working at once, also when it is the one you call with. Also a suspended reseller can do it."""
     await _locked(call, key_id)
     key = await keys.revoke_key(call.session, call.principal.reseller_id, key_id, now=call.now)
     await call.record("api_key.revoke", [key_id])

@@ -229,6 +229,17 @@ class TestLifetime:
         assert answer.json()["revoked_at"] is not None
         assert (await tenant.client.get("/v1/me")).status_code == 401
 
+    async def test_a_suspended_reseller_revokes_a_leaked_key_and_nothing_else(
+        self, tenant: Tenant, operator: httpx.AsyncClient
+    ) -> None:
+        leaked = await new_key(tenant.client)
+        path = f"/v1/api-keys/{leaked['id']}"
+        await operator.post(f"/v1/resellers/{tenant.reseller_id}/suspend", json={"reason": "Invoice overdue"})
+        renamed = await tenant.client.patch(path, json={"name": "leaked"})
+        assert (renamed.status_code, renamed.json()["code"]) == (403, "reseller_suspended")
+        revoked = await tenant.client.delete(path)
+        assert (revoked.status_code, revoked.json()["revoked_at"] is not None) == (200, True)
+
     async def test_the_last_use_is_written_once_a_minute_at_most(
         self, tenant: Tenant, make_client: MakeClient, database: Database, clock: TestClock, now: datetime
     ) -> None:

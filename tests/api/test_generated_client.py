@@ -134,7 +134,9 @@ def _admit(generated: Generated, operator: Any) -> str:
     ]
     new_list = models.NewPriceList(name="Preise 2026", valid_from=date(2026, 1, 1), prices=prices)
     assert generated.call("create_price_list", operator, body=new_list).currency == "EUR"
-    order = models.ApiKeyOrder(name="dashboard", scopes=sorted(RESELLER_SCOPES))
+    order = models.ApiKeyOrder(
+        name="dashboard", scopes=list(map(models.ApiKeyOrderScopesItem, sorted(RESELLER_SCOPES)))
+    )
     secret = generated.call("create_reseller_api_key", operator, reseller.id, body=order).secret
     assert isinstance(secret, str)
     return secret

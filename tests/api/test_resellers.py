@@ -92,7 +92,7 @@ class TestAdmission:
 class TestWhoMay:
     async def test_resellers_are_none_of_a_resellers_business(self, tenant: Tenant) -> None:
         answer = await tenant.client.get("/v1/resellers")
-        assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+        assert (answer.status_code, answer.json()["code"]) == (403, "operator_only")
 
     async def test_an_operator_admits_nobody_while_it_acts_for_somebody(
         self, operator: httpx.AsyncClient, tenant: Tenant
