@@ -10,6 +10,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, make_url
 
 import billing.models
+import billing.payment_models
 import provisioning.data_centres
 import provisioning.drivers.sandbox.tables
 import provisioning.ledger
@@ -20,6 +21,7 @@ from provisioning.core.tables import Table
 
 TABLES_FROM = (
     billing.models,
+    billing.payment_models,
     provisioning.data_centres,
     provisioning.drivers.sandbox.tables,
     provisioning.ledger,

@@ -33,7 +33,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import billing.models  # noqa: F401  # its tables join the metadata
+import billing.models  # its tables join the metadata
+import billing.payment_models  # noqa: F401  # as above, the tables of money
 import provisioning.ledger
 import provisioning.models
 from provisioning.core import tables
