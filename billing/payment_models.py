@@ -15,7 +15,7 @@ from provisioning.core.tables import Id, Json, Table, Versioned, key, moment, re
 
 
 class MethodKind(StrEnum):
-    """How a reseller pays: a transfer of its own accord, through Stripe, or by a debit that the bank is told to make."""
+    """How a reseller pays: by a transfer of its own accord, through Stripe, or by a debit that the bank makes."""
 
     TRANSFER = "transfer"
     CARD = "card"
@@ -164,7 +164,8 @@ class PaymentAttempt(Table, table=True):
     """One request to move money, written down and committed before it is sent.
 
     `request` is the body as it is sent each time with `idempotency_key`; `request_hash` is its SHA-256.
-    `provider_id` is the charge or the refund it led to.
+    `provider_id` is the charge or the refund it led to. `stored_errors` counts the answers of the provider that say
+    nothing of the outcome and will come again for the same key.
     """
 
     __tablename__ = "payment_attempt"
@@ -196,7 +197,7 @@ class PaymentAttempt(Table, table=True):
     request: dict[str, Any] = Field(sa_type=Json)
     request_hash: str
     provider_id: str | None = None
-    tries: int = 0
+    stored_errors: int = 0
     error_code: str | None = None
     decline_code: str | None = None
     created_at: datetime = moment()

@@ -17,6 +17,7 @@ from sqlmodel import col
 
 from billing import drafts
 from billing.models import InvoiceRun, InvoiceRunItem, Issuer, ItemState, RunState
+from billing.payments import open_payments
 from billing.periods import BillingMonth, berlin_day, months_due
 from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, NotFound
@@ -233,7 +234,9 @@ async def _step(session: AsyncSession, run: InvoiceRun, *, now: datetime, issuer
     elif run.state == RunState.CHECKING:
         await drafts.check(session, run)
         run.state = RunState.FINALISING
-    elif not await drafts.finalise_block(session, run, now=now, issuer=issuer):
+    elif await drafts.finalise_block(session, run, now=now, issuer=issuer):
+        await open_payments(session, run.id, now=now)
+    else:
         run.state, run.finished_at = RunState.SUCCEEDED, now
 
 

@@ -278,7 +278,7 @@ def create_tables() -> None:
         sa.Column("request", postgresql.JSONB(), nullable=False),
         sa.Column("request_hash", sa.String(), nullable=False),
         sa.Column("provider_id", sa.String(), nullable=True),
-        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("stored_errors", sa.Integer(), nullable=False),
         sa.Column("error_code", sa.String(), nullable=True),
         sa.Column("decline_code", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
