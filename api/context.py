@@ -1,7 +1,9 @@
 """What the composition root hands to every request: opened once, read by the dependencies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from billing.attempts import CollectionPolicy
+from billing.gateways.base import Gateway
 from billing.models import Issuer
 from provisioning.core.clock import Clock, TestClock
 from provisioning.core.database import Database
@@ -10,7 +12,10 @@ from provisioning.resolver import Resolver, SandboxZone
 
 @dataclass(slots=True)
 class Context:
-    """`pepper` keys the hashes of API keys. `test_clock` and `sandbox_zone` are there in demo and tests only."""
+    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer.
+
+    `test_clock` and `sandbox_zone` are there in demo and tests only.
+    """
 
     database: Database
     clock: Clock
@@ -20,5 +25,7 @@ class Context:
     public_url: str = "http://127.0.0.1:8000"
     service_domain: str = "postfachwerk.example"
     restore_days: int = 30
+    gateway: Gateway | None = None
+    policy: CollectionPolicy = field(default_factory=CollectionPolicy)
     test_clock: TestClock | None = None
     sandbox_zone: SandboxZone | None = None

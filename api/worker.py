@@ -11,6 +11,7 @@ from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 
 from api.context import Context
+from api.payment_jobs import add_payment_jobs
 from billing.runs import continue_run, due_runs
 from provisioning import sweeps
 from provisioning.audit import SYSTEM_ACTOR, record_events
@@ -34,6 +35,8 @@ class Schedules:
 
     sweep: str = "*/5 * * * * *"
     billing: str = "* * * * *"
+    collection: str = "* * * * *"
+    events: str = "*/10 * * * *"
     housekeeping: str = "*/15 * * * *"
 
 
@@ -96,6 +99,8 @@ def create_jobs(
             await forget_jobs(session, days=JOBS_KEPT_DAYS)
         log.info("housekeeping", forgotten=forgotten, tick=timestamp)
 
+    if context.gateway is not None:
+        add_payment_jobs(jobs, context, context.gateway, collection=schedules.collection, events=schedules.events)
     return jobs
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from billing.gateways.base import Method
+from billing.gateways.base import Gateway, Method
 from billing.payment_models import (
     AT_STRIPE,
     MethodKind,
@@ -16,6 +17,7 @@ from billing.payment_models import (
     PaymentMethod,
     PaymentStatus,
 )
+from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, NotFound
 from provisioning.core.ids import new_id
 from provisioning.core.queries import flush_unique, owned
@@ -49,6 +51,14 @@ async def find_customer_id(session: AsyncSession, reseller_id: str) -> str | Non
     """The reseller's customer id at the provider, if it has one."""
     return await session.scalar(
         select(col(PaymentCustomer.provider_id)).where(col(PaymentCustomer.reseller_id) == reseller_id)
+    )
+
+
+async def keep_customer(session: AsyncSession, reseller_id: str, customer_id: str, *, now: datetime) -> None:
+    """Note as whom the provider knows a reseller; the first one stays."""
+    customer = PaymentCustomer(reseller_id=reseller_id, provider_id=customer_id, created_at=now)
+    await session.execute(
+        insert(PaymentCustomer).values(customer.model_dump()).on_conflict_do_nothing(index_elements=["reseller_id"])
     )
 
 
@@ -155,6 +165,17 @@ async def disable_method(
         method.disabled_at, method.disabled_reason, method.is_default = now, reason, False
         await session.flush()
     return method
+
+
+async def detach(database: Database, gateway: Gateway, method_id: str) -> None:
+    """Have the provider forget a method that is disabled here. Raises TryAgain."""
+    async with database.as_system() as session:
+        query = select(col(PaymentMethod.provider_id)).where(
+            col(PaymentMethod.id) == method_id, col(PaymentMethod.disabled_at).is_not(None)
+        )
+        provider_id = await session.scalar(query)
+    if provider_id is not None:
+        await gateway.detach_method(provider_id)
 
 
 async def _unset_default(session: AsyncSession, reseller_id: str) -> None:

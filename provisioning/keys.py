@@ -30,6 +30,7 @@ RESELLER_SCOPES = frozenset(
         "shares:read",
         "shares:write",
         "billing:read",
+        "payments:write",
         "audit:read",
         "keys:write",
     }
@@ -40,6 +41,7 @@ OPERATOR_SCOPES = RESELLER_SCOPES | {
     "data_centres:write",
     "prices:write",
     "invoices:run",
+    "payments:settle",
 }
 
 # A key in constant use would otherwise write a row on every request.

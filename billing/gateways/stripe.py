@@ -3,7 +3,6 @@
 `allowed_payment_method_types` stands where `payment_method_types` did before API 2026-09-30, which refuses the latter.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -30,6 +29,7 @@ from billing.gateways.base import (
     Setup,
     TryAgain,
 )
+from billing.gateways.pace import TokenBucket
 
 if TYPE_CHECKING:
     from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
@@ -65,30 +65,6 @@ EVENT_TYPES = [
 _SIGNED_AT = re.compile(r"(?:^|,)\s*t=([0-9]{1,12})(?:,|$)")
 # The bank statement of the payer shows 22 characters and not all of those.
 _NOT_ON_STATEMENTS = re.compile(r"[^A-Za-z0-9 ./-]")
-
-
-class TokenBucket:
-    """Lets `per_second` calls through, a second's worth of them at once, and holds up the others in turn."""
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._tokens = per_second
-        self._filled_at: float | None = None
-        self._turn = asyncio.Lock()
-
-    async def take(self) -> None:
-        async with self._turn:
-            self._fill()
-            if self._tokens < 1:
-                await asyncio.sleep((1 - self._tokens) / self._per_second)
-                self._fill()
-            self._tokens -= 1
-
-    def _fill(self) -> None:
-        at = asyncio.get_running_loop().time()
-        if self._filled_at is not None:
-            self._tokens = min(self._per_second, self._tokens + (at - self._filled_at) * self._per_second)
-        self._filled_at = at
 
 
 class StripeGateway:

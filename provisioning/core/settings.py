@@ -62,4 +62,19 @@ class Settings(BaseSettings):
     invoice_series: str = Field(
         default="PF", pattern="^[A-Z0-9]{1,8}$", description="Begins every invoice number, as in PF-2026-000001."
     )
+    stripe_api_key: SecretStr | None = Field(
+        default=None, description="Stripe's secret key; without it invoices are paid by transfer."
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        default=None, description="Signing secret of the webhook endpoint; without it every webhook is refused."
+    )
+    stripe_url: str | None = Field(
+        default=None, description="Another address than Stripe's, for a test peer; never with a live key."
+    )
+    stripe_requests_per_second: float | None = Field(
+        default=None, gt=0, le=100, description="Calls to Stripe a second; 20 with a live key, else 5."
+    )
+    return_fee_cents: int = Field(
+        default=0, ge=0, le=10_000, description="What a debit that comes back costs the reseller."
+    )
     payment_days: int = Field(default=14, ge=0, le=90, description="Days until an invoice is due.")

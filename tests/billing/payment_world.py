@@ -11,7 +11,6 @@ from billing.attempts import CollectionPolicy
 from billing.collection import collect
 from billing.gateways.stripe import StripeGateway
 from billing.inbox import due_events, handle_event, poll_events
-from billing.payment_models import PaymentCustomer
 from billing.payments import open_payments
 from billing.reconciliation import Reconciled, reconcile
 from provisioning.core.database import Database
@@ -60,7 +59,8 @@ class Till:
             name="Müller & Söhne IT", email="rechnung@mueller.example", reseller_id=reseller_id
         )
         async with self.database.as_system() as session:
-            session.add(PaymentCustomer(reseller_id=reseller_id, provider_id=customer_id, created_at=self.now))
+            row = {"reseller_id": reseller_id, "customer_id": customer_id, "now": self.now}
+            await session.execute(_CUSTOMER, row)
         await self.set_up(customer_id, card=card, iban=iban)
         return reseller_id
 
@@ -161,6 +161,7 @@ def _month(number: int) -> date:
     return date(2000 + number // 12, number % 12 + 1, 1)
 
 
+_CUSTOMER = text("insert into payment_customer values (:reseller_id, :customer_id, :now)")
 _RUN = text(
     "insert into invoice_run (id, month, state, resellers, parked, finalised, actor, started_at) "
     "values (:id, :month, 'succeeded', 0, 0, 0, 'test', :now) on conflict do nothing"
