@@ -8,7 +8,7 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from api.commands import invoices, keys
+from api.commands import invoices, keys, payments
 from api.composition import ConfigurationError, open_context, open_drivers
 from api.demo.run import demo
 from api.main import create_app
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="key")
 app.add_typer(invoices.app, name="invoice")
+app.add_typer(payments.app, name="payments")
 app.command()(demo)
 
 

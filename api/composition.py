@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from api.collecting import open_gateway, policy_of
 from api.context import Context
-from billing.attempts import CollectionPolicy
-from billing.gateways.stripe import StripeGateway
 from billing.models import Issuer
+from provisioning.core import embedded, migrations
 from provisioning.core.clock import Clock, SystemClock, TestClock
 from provisioning.core.database import Database
-from provisioning.core.embedded import EmbeddedPostgres
-from provisioning.core.migrations import migrate
 from provisioning.core.settings import Settings
 from provisioning.drivers.base import Driver
 from provisioning.drivers.sandbox.driver import SandboxDriver
@@ -36,7 +34,11 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
         database = Database(url, pool_size=settings.database_pool_size)
         zone = SandboxZone() if test_clock else None
         clock: Clock = test_clock or SystemClock()
-        gateway = gateway_of(settings, live=test_clock is None)
+        try:
+            # On a test clock nobody's money is real.
+            gateway = open_gateway(settings, live=test_clock is None)
+        except ValueError as error:
+            raise ConfigurationError(f"POSTFACHWERK_STRIPE_API_KEY: {error}.") from None
         try:
             yield Context(
                 database=database,
@@ -47,10 +49,9 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 public_url=settings.public_url.rstrip("/"),
                 service_domain=settings.service_domain,
                 restore_days=settings.restore_days,
+                creditor_id=settings.creditor_id,
                 gateway=gateway,
-                policy=CollectionPolicy(
-                    return_fee_cents=settings.return_fee_cents, return_url=settings.public_url.rstrip("/") + "/"
-                ),
+                policy=policy_of(settings),
                 test_clock=test_clock,
                 sandbox_zone=zone,
             )
@@ -65,30 +66,13 @@ def _database_url(settings: Settings) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
-    embedded = EmbeddedPostgres(settings.state_directory)
-    url = embedded.start()
+    server = embedded.EmbeddedPostgres(settings.state_directory)
+    url = server.start()
     try:
-        migrate(url)
+        migrations.migrate(url)
         yield url
     finally:
-        embedded.stop()
-
-
-def gateway_of(settings: Settings, *, live: bool) -> StripeGateway | None:
-    """The gateway to Stripe where there is a key; a live one is refused on a test clock. Raises ConfigurationError."""
-    if settings.stripe_api_key is None:
-        return None
-    secret = settings.stripe_webhook_secret
-    try:
-        return StripeGateway(
-            settings.stripe_api_key.get_secret_value(),
-            webhook_secret=None if secret is None else secret.get_secret_value(),
-            live=live,
-            url=settings.stripe_url,
-            per_second=settings.stripe_requests_per_second,
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"POSTFACHWERK_STRIPE_API_KEY: {error}.") from None
+        server.stop()
 
 
 def open_drivers(database: Database, *, lag: int = 0, retry_seconds: float = 1.0) -> dict[str, Driver]:

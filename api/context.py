@@ -12,7 +12,8 @@ from provisioning.resolver import Resolver, SandboxZone
 
 @dataclass(slots=True)
 class Context:
-    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer.
+    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer, and
+    without a `creditor_id` nobody by direct debit.
 
     `test_clock` and `sandbox_zone` are there in demo and tests only.
     """
@@ -25,6 +26,7 @@ class Context:
     public_url: str = "http://127.0.0.1:8000"
     service_domain: str = "postfachwerk.example"
     restore_days: int = 30
+    creditor_id: str | None = None
     gateway: Gateway | None = None
     policy: CollectionPolicy = field(default_factory=CollectionPolicy)
     test_clock: TestClock | None = None

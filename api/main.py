@@ -18,6 +18,7 @@ from api.routes import (
     add_ons,
     addresses,
     audit,
+    bank,
     billing,
     clock,
     customers,
@@ -28,10 +29,14 @@ from api.routes import (
     operations,
     orders,
     passwords,
+    payment_methods,
+    payment_setup_links,
+    payments,
     prices,
     resellers,
     service,
     shares,
+    webhooks,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -53,6 +58,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     prices.router,
     billing.router,
     invoice_runs.router,
+    payment_methods.router,
+    payment_setup_links.router,
+    payments.router,
+    bank.router,
+    webhooks.router,
 )
 
 Background = Callable[[], AbstractAsyncContextManager[None]]

@@ -9,8 +9,8 @@ from api.context import Context
 from billing.collection import collect
 from billing.gateways.base import Gateway, TryAgain
 from billing.inbox import HANDLE_EVENT, due_events, handle_event, poll_events
-from billing.methods import detach
-from billing.payments import COLLECT, DETACH, due_payments, open_payments
+from billing.methods import DETACH, detach
+from billing.payments import COLLECT, due_payments, open_payments
 from provisioning.core.clock import SystemClock
 from provisioning.core.jobs import enqueue
 

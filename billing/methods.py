@@ -20,7 +20,10 @@ from billing.payment_models import (
 from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, NotFound
 from provisioning.core.ids import new_id
+from provisioning.core.jobs import enqueue
 from provisioning.core.queries import flush_unique, owned
+
+DETACH = "detach_payment_method"
 
 
 async def get_method(session: AsyncSession, reseller_id: str, method_id: str, *, lock: bool = False) -> PaymentMethod:
@@ -164,6 +167,14 @@ async def disable_method(
     if method.disabled_at is None:
         method.disabled_at, method.disabled_reason, method.is_default = now, reason, False
         await session.flush()
+    return method
+
+
+async def request_detach(session: AsyncSession, reseller_id: str, method_id: str, *, now: datetime) -> PaymentMethod:
+    """Disable a method and have a worker tell the provider to forget it."""
+    method = await disable_method(session, reseller_id, method_id, reason="detached", now=now)
+    if method.provider_id is not None:
+        await enqueue(session, DETACH, [method.id])
     return method
 
 

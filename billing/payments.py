@@ -42,7 +42,6 @@ from provisioning.core.ids import new_id
 from provisioning.core.jobs import enqueue
 
 COLLECT = "collect_payment"
-DETACH = "detach_payment_method"
 
 BLOCK = 5_000
 """How many payments are opened in one transaction."""

@@ -18,10 +18,14 @@ OF_THE_OPERATOR = "the operator's: it is about all resellers"
 # Each name is a function, or a constant that holds SQL, and why it may ask without naming an owner.
 ALLOWED: Mapping[str, str] = {
     "api.observability:_FIGURES": OF_THE_OPERATOR,
+    "billing.debits:_LAST_USED": "narrowed to one payment method, which the caller has read",
     "billing.drafts:_COUNT": OF_THE_OPERATOR,
     "billing.drafts:_DRAFTED": OF_THE_OPERATOR,
     "billing.drafts:_DROP_DRAFTS": OF_THE_OPERATOR,
     "billing.drafts:_DROP_ITEMS": OF_THE_OPERATOR,
+    "billing.bank:_find_debit": OF_THE_OPERATOR,
+    "billing.bank:get_bank_entry": OF_THE_OPERATOR,
+    "billing.bank:list_bank_entries": OF_THE_OPERATOR,
     "billing.collection:refresh": SYSTEM,
     "billing.inbox:_disable": SYSTEM,
     "billing.inbox:_payment_of": SYSTEM,

@@ -133,7 +133,7 @@ class StripeGateway:
         async with self._call():
             session = await self._client.v1.checkout.sessions.create_async(params, {"idempotency_key": key})
         if session.url is None:
-            raise GatewayError("Stripe made a session without an address.", code="no_url")
+            raise GatewayError("Stripe made a session without an address.", code="gateway_refused")
         return session.url
 
     async def get_setup(self, setup_id: str) -> Setup:

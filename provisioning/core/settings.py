@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     invoice_series: str = Field(
         default="PF", pattern="^[A-Z0-9]{1,8}$", description="Begins every invoice number, as in PF-2026-000001."
     )
+    creditor_id: str | None = Field(
+        default=None, description="Creditor identifier of the Bundesbank, for direct debits of our own."
+    )
     stripe_api_key: SecretStr | None = Field(
         default=None, description="Stripe's secret key; without it invoices are paid by transfer."
     )

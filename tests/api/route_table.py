@@ -25,6 +25,7 @@ PUBLIC = frozenset(
         "GET /docs/oauth2-redirect",
         "GET /set-password/{token}",
         "POST /set-password/{token}",
+        "POST /v1/webhooks/stripe",
     }
 )
 
@@ -37,10 +38,15 @@ OWNED = {
     "key_id": "key",
     "mailbox_id": "mbx",
     "operation_id": "op",
+    "payment_id": "pay",
+    "payment_method_id": "pmt",
 }
 # Path parameters that are the same for everybody, the operator's, or mean something only beside an owned one.
 UNOWNED = frozenset(
-    {"add_on", "address", "code", "kind", "name", "price_list_id", "reseller_id", "run_id", "scheme", "scope"}
+    {
+        *("add_on", "address", "bank_entry_id", "code", "direct_debit_id", "kind", "name", "price_list_id"),
+        *("reseller_id", "run_id", "scheme", "scope"),
+    }
 )
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")

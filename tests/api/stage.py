@@ -13,8 +13,12 @@ from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.resolver import SandboxZone
 from tests.api.conftest import ISSUER, PEPPER
+from tests.api.paper_gateway import paper_gateway
 from tests.api.route_table import Json, problem_complaint
 from tests.conftest import NOW
+
+# The example of the Bundesbank's own form.
+CREDITOR_ID = "DE98ZZZ09999999999"
 
 
 @dataclass
@@ -90,6 +94,7 @@ def on_stage(database: Database, facts: Facts) -> Stage:
     """The one application, over another database, with a clock and a zone of its own."""
     clock, zone = TestClock(NOW), SandboxZone()
     context = Context(database, clock, PEPPER, zone, ISSUER, test_clock=clock, sandbox_zone=zone)
+    context.gateway, context.creditor_id = paper_gateway(), CREDITOR_ID
     app = create_app(context)
     # All applications of this process say the same of themselves, and to compose it takes longer than most tests.
     app.openapi_schema = app.openapi_schema or _document(app)

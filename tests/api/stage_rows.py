@@ -15,14 +15,17 @@ from billing.runs import start_run
 from provisioning.core.database import Database
 from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, NewKey, create_key
 from provisioning.terms import AddOn, DomainState, Scope, Standing
-from tests import factories
+from tests import conftest, factories
 from tests.api.conftest import PEPPER
+from tests.api.payment_rows import add_bank_rows, add_payment_rows, mark_charged, name_payment
 from tests.api.stage import Facts
 from tests.billing.ledger_factory import add_mailboxes, add_prices, bill
-from tests.conftest import NOW
 
-# The customer that the documented examples speak of.
+NOW = conftest.NOW
+
+# What the documented examples speak of.
 DOCUMENTED_CUSTOMER = "cus_01k9z3f6m2w5t8y1c4e7h0j3n6"
+DOCUMENTED_PAYMENT = "pay_01k9z3f6m2w5t8y1c4e7h0j3n6"
 OCTOBER, SEPTEMBER = BillingMonth(2026, 10), BillingMonth(2026, 9)
 
 
@@ -124,6 +127,10 @@ async def _make_runs(database: Database, facts: Facts) -> None:
         invoices = {
             row.reseller_id: row.id for row in await session.execute(text("select id, reseller_id from invoice"))
         }
+        for each in (facts.own, facts.foreign):
+            each["invoice_id"] = invoices[each["reseller_id"]]
+            each.update(await add_payment_rows(session, each["reseller_id"]))
+        facts.own["charged_payment_id"] = await mark_charged(session, facts.foreign["payment_id"])
+        facts.own |= await add_bank_rows(session)
+    facts.own["payment_id"] = await name_payment(database, facts.own["payment_id"], DOCUMENTED_PAYMENT)
     facts.own |= {"run_id": billed.id, "begun_run_id": begun.id}
-    for each in (facts.own, facts.foreign):
-        each["invoice_id"] = invoices[each["reseller_id"]]

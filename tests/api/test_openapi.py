@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 
 from api.main import create_app
-from tests.api.example_calls import client_of, path_of, prepare
+from tests.api.example_calls import CALLS, ExampleCall, client_of, path_of, prepare
 from tests.api.route_table import (
     Endpoint,
     Json,
@@ -41,6 +41,9 @@ WITH_BODY = [
 
 # Codes of no answer of an endpoint's.
 INNER_CODES = {
+    # Of exports, which have no endpoint.
+    *(f"datev_{what}" for what in ("account", "accounts", "amount", "debtor", "file", "fiscal_year", "no_account")),
+    *(f"datev_{what}" for what in ("number", "period", "rate", "tax_key", "too_many", "vat_id")),
     "duplicate_in_call",  # one line's, within `verdicts` of a refused batch
     "link_not_valid",  # the password page's, which is HTML
     "internal_error",  # a fault of ours, which no endpoint means to have
@@ -88,7 +91,7 @@ def test_everything_but_health_needs_the_key_that_the_explorer_asks_for() -> Non
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {name: (each["type"], each["scheme"]) for name, each in schemes.items()} == {"ApiKey": ("http", "bearer")}
     without = {operation["operationId"] for _, operation in OPERATIONS if operation.get("security") != [{"ApiKey": []}]}
-    assert without == {"health", "readiness", "metrics"}
+    assert without == {"health", "readiness", "metrics", "receiveStripeEvent"}
 
 
 def test_there_is_no_shape_that_is_never_answered() -> None:
@@ -125,7 +128,9 @@ async def test_every_example_works_as_it_is(stage: Stage, endpoint: Endpoint) ->
     """Pasted from the explorer, against a tenant that has what the examples speak of."""
     await prepare(stage, endpoint)
     for example in request_examples(DOCUMENT, described(DOCUMENT, endpoint)):
-        path = path_of(stage, endpoint) + "?dry_run=true"
+        call = CALLS.get(str(endpoint.operation_id), ExampleCall())
+        given = {name: value.format_map(stage.facts.own) for name, value in call.path.items()}
+        path = path_of(stage, endpoint, given) + "?dry_run=true"
         answer = await client_of(stage, endpoint).request(endpoint.method, path, json=example)
         assert answer.status_code == 200, answer.text
 

@@ -1,0 +1,89 @@
+"""Rows in which the documented examples of payments work: methods, a charged payment, a bank entry, a file."""
+
+from datetime import date
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing.attempts import open_attempt
+from billing.methods import add_direct_debit, add_transfer, make_default
+from billing.payment_models import AttemptKind, AttemptState, BankEntry, BankEntryState, DirectDebitFile, EntryKind
+from billing.settlement import book, finish, lock_payment, restate
+from provisioning.core.database import Database
+from provisioning.core.ids import new_id
+from tests.conftest import NOW
+
+
+async def add_payment_rows(session: AsyncSession, reseller_id: str) -> dict[str, str]:
+    """A mandate that invoices are collected with, and a transfer beside it."""
+    debit = await add_direct_debit(
+        session,
+        reseller_id,
+        iban="DE02120300000000202051",
+        bic=None,
+        holder="IT-Haus Goslar GmbH",
+        mandate_reference=new_id("PFW").replace("_", "-"),
+        signed_on=date(2026, 9, 1),
+        now=NOW,
+    )
+    transfer = await add_transfer(session, reseller_id, now=NOW)
+    await make_default(session, debit, now=NOW)
+    row = await session.execute(
+        text("select id from payment where reseller_id = :reseller_id"), {"reseller_id": reseller_id}
+    )
+    return {"payment_method_id": transfer.id, "payment_id": row.scalar_one()}
+
+
+async def mark_charged(session: AsyncSession, payment_id: str) -> str:
+    """A payment that Stripe has collected."""
+    payment = await lock_payment(session, payment_id)
+    attempt_id = new_id("att")
+    attempt = await open_attempt(
+        session,
+        payment,
+        AttemptKind.CHARGE,
+        {},
+        attempt_id=attempt_id,
+        key=None,
+        amount_cents=payment.amount_cents,
+        method=None,
+        now=NOW,
+    )
+    attempt.provider_id, payment.provider_id = "ch_paper", "pi_paper"
+    finish(attempt, AttemptState.SUCCEEDED, now=NOW)
+    await book(session, payment, EntryKind.RECEIPT, payment.amount_cents, source="ch_paper", now=NOW)
+    await restate(session, payment, now=NOW)
+    return payment_id
+
+
+async def name_payment(database: Database, payment_id: str, name: str) -> str:
+    """Give a payment that nothing refers to yet another id, as only the superuser of a test can."""
+    async with database.transaction() as session:
+        await session.execute(text("set local session_replication_role = replica"))
+        await session.execute(text("update payment set id = :name where id = :id"), {"name": name, "id": payment_id})
+    return name
+
+
+async def add_bank_rows(session: AsyncSession) -> dict[str, str]:
+    """A line that waits to be assigned, and a file that went to the bank."""
+    entry = BankEntry(
+        id=new_id("bke"),
+        entry_key="a line of a statement",
+        state=BankEntryState.UNMATCHED,
+        amount_cents=500,
+        booked_on=date(2026, 11, 16),
+        created_at=NOW,
+    )
+    file = DirectDebitFile(
+        id=new_id("ddf"),
+        collect_on=date(2026, 11, 30),
+        count=1,
+        total_cents=500,
+        content=b"<Document/>",
+        sha256="5f" * 32,
+        actor="operator",
+        created_at=NOW,
+    )
+    session.add_all([entry, file])
+    await session.flush()
+    return {"bank_entry_id": entry.id, "direct_debit_id": file.id}
