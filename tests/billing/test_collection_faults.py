@@ -10,11 +10,9 @@ from typing import Any, cast
 import pytest
 
 from api.context import Context
-from billing.collection import collect
+from billing import collection, inbox, payments
 from billing.gateways.base import Gateway
 from billing.gateways.stripe import StripeGateway
-from billing.inbox import due_events, handle_event
-from billing.payments import due_payments
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from tests.api.loopback import serving
@@ -140,9 +138,9 @@ async def _bill(till: Till, chance: random.Random) -> list[str]:
 async def _work(till: Till, gateway: Gateway, chance: random.Random) -> None:
     """A few workers take what is due, in any order; two of them may take the same."""
     async with till.database.as_system() as session:
-        payments = list(await due_payments(session, now=till.now))
-        events = list(await due_events(session, now=till.now))
-    jobs = [("payment", each) for each in payments] + [("event", each) for each in events]
+        due = list(await payments.due_payments(session, now=till.now))
+        events = list(await inbox.due_events(session, now=till.now))
+    jobs = [("payment", each) for each in due] + [("event", each) for each in events]
     jobs += chance.sample(jobs, min(5, len(jobs)))
     chance.shuffle(jobs)
 
@@ -151,9 +149,9 @@ async def _work(till: Till, gateway: Gateway, chance: random.Random) -> None:
             kind, key = jobs.pop()
             try:
                 if kind == "payment":
-                    await collect(till.database, gateway, key, now=till.now, policy=till.policy)
+                    await collection.collect(till.database, gateway, key, now=till.now, policy=till.policy)
                 else:
-                    await handle_event(till.database, gateway, key, now=till.now, policy=till.policy)
+                    await inbox.handle_event(till.database, gateway, key, now=till.now, policy=till.policy)
             except Killed:
                 continue  # another worker comes; the job is lost, as its row is not
 
