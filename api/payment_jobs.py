@@ -10,7 +10,7 @@ from billing.collection import collect
 from billing.gateways.base import Gateway, TryAgain
 from billing.inbox import HANDLE_EVENT, due_events, handle_event, poll_events
 from billing.methods import DETACH, detach
-from billing.payments import COLLECT, due_payments, open_payments
+from billing.payments import COLLECT, due_payments
 from provisioning.core.clock import SystemClock
 from provisioning.core.jobs import enqueue
 
@@ -44,13 +44,12 @@ def add_payment_jobs(jobs: App, context: Context, gateway: Gateway, *, collectio
     async def collect_due(timestamp: int) -> None:
         """What is due, and what a killed worker left: jobs may be lost, rows are not."""
         async with database.as_system() as session:
-            opened = await open_payments(session, None, now=clock.now())
             due = await due_payments(session, now=clock.now())
             await enqueue(session, COLLECT, sorted(due))
             waiting = await due_events(session, now=clock.now())
             await enqueue(session, HANDLE_EVENT, sorted(waiting))
-        if opened or due or waiting:
-            log.info("collecting", opened=opened, due=len(due), events=len(waiting), tick=timestamp)
+        if due or waiting:
+            log.info("collecting", due=len(due), events=len(waiting), tick=timestamp)
 
     @jobs.periodic(cron=events)
     @jobs.task(name="poll_stripe", queueing_lock="poll_stripe")

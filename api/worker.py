@@ -12,6 +12,7 @@ from procrastinate.exceptions import ConnectorException
 
 from api.context import Context
 from api.payment_jobs import add_payment_jobs
+from billing.payments import open_payments
 from billing.runs import continue_run, due_runs
 from provisioning import sweeps
 from provisioning.audit import SYSTEM_ACTOR, record_events
@@ -95,9 +96,11 @@ def create_jobs(
     async def housekeeping(timestamp: int) -> None:
         async with database.as_system() as session:
             forgotten = await sweeps.forget_idempotency_keys(session, now=clock.now())
+            # Those that no run has opened: of invoices from before there were payments, and of corrections.
+            opened = await open_payments(session, None, now=clock.now())
         async with database.transaction() as session:
             await forget_jobs(session, days=JOBS_KEPT_DAYS)
-        log.info("housekeeping", forgotten=forgotten, tick=timestamp)
+        log.info("housekeeping", forgotten=forgotten, opened=opened, tick=timestamp)
 
     if context.gateway is not None:
         add_payment_jobs(jobs, context, context.gateway, collection=schedules.collection, events=schedules.events)

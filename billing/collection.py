@@ -213,7 +213,9 @@ async def _look(database: Database, gateway: Gateway, step: Step, *, now: dateti
         mine = intent is not None and await _shows(session, intent, attempt)
         if intent is not None:
             await apply_intent(session, payment, intent, now=now, policy=policy, answered=attempt if mine else None)
-        if attempt.state in UNANSWERED:
+        if attempt.state in UNANSWERED and attempt.error_code == KEY_REUSED:
+            payment.next_attempt_at = None  # nobody but people may decide on a new key
+        elif attempt.state in UNANSWERED:
             await fail(session, payment, attempt, attempts.NOT_CARRIED_OUT, None, now=now, policy=policy)
             await restate(session, payment, now=now)
 

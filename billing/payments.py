@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import Select
 from sqlmodel import col
 
-from billing.attempts import body_of, new_attempt_id, open_attempt
-from billing.gateways.base import RefundRequest
+from billing.attempts import NOT_CARRIED_OUT, body_of, new_attempt_id, open_attempt
+from billing.gateways.base import KEY_REUSED, RefundRequest
 from billing.models import Invoice
 from billing.payment_models import (
     UNANSWERED,
@@ -32,6 +32,7 @@ from billing.settlement import (
     book,
     due_cents,
     find_entry,
+    finish,
     lock_payment,
     restate,
     sums_of,
@@ -181,6 +182,20 @@ async def retry(session: AsyncSession, payment: Payment, *, now: datetime) -> Pa
     await session.flush()
     await enqueue(session, COLLECT, [payment.id])
     return payment
+
+
+async def release(session: AsyncSession, payment: Payment, *, now: datetime) -> None:
+    """Give up an attempt that waits for people, once they have seen at Stripe that nothing came of it.
+
+    The payment is then collected anew. Raises Conflict `payment_not_open` where no attempt waits for people.
+    """
+    waiting = [each for each in await attempts_in(session, payment, UNANSWERED) if each.error_code == KEY_REUSED]
+    if not waiting:
+        raise Conflict("No attempt of this payment waits for people.", code="payment_not_open")
+    for attempt in waiting:
+        finish(attempt, AttemptState.FAILED, now=now, error_code=NOT_CARRIED_OUT)
+    payment.next_attempt_at = now
+    await restate(session, payment, now=now)
 
 
 async def record_receipt(

@@ -1,4 +1,4 @@
-"""`postfachwerk payments`: bring all payments in line with Stripe, here and now."""
+"""`postfachwerk payments`: bring all payments in line with Stripe, and let go of what waits for people."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,11 +7,15 @@ from typing import Annotated
 import typer
 
 from api.composition import open_context
+from billing import payments
 from billing.gateways.base import TryAgain
 from billing.reconciliation import Reconciled, reconcile
+from billing.settlement import lock_payment
+from provisioning.audit import record_events
 from provisioning.core.errors import Unavailable
 from provisioning.core.settings import Settings
 
+ACTOR = "command line"
 LEFT = 3
 """Exit code when the outcome of an attempt is not known yet, or an event waits."""
 
@@ -20,11 +24,6 @@ app = typer.Typer(
     help="Payments: ask Stripe what became of everything that is under way.\n\n"
     "Workers do the same bit by bit; `reconcile` does it in one go, as after an outage.",
 )
-
-
-@app.callback()
-def group() -> None:
-    """Without a callback, Typer would take the only command for the whole group."""
 
 
 @app.command("reconcile")
@@ -45,6 +44,24 @@ def reconcile_command(
     )
     if done.unknown or done.waiting:
         raise typer.Exit(LEFT)
+
+
+@app.command()
+def release(payment: Annotated[str, typer.Argument(help="Id of the payment (pay_…).")]) -> None:
+    """Give up an attempt whose key came with another body, once you have seen at Stripe that nothing came of it.
+
+    The payment is then collected anew, with a new key.
+    """
+    asyncio.run(_release(payment))
+    typer.echo("Released; a worker collects it.")
+
+
+async def _release(payment_id: str) -> None:
+    async with open_context(Settings()) as context, context.database.as_system() as session:
+        now = context.clock.now()
+        held = await lock_payment(session, payment_id)
+        await payments.release(session, held, now=now)
+        await record_events(session, None, actor=ACTOR, action="payment.release", resource_ids=[payment_id], now=now)
 
 
 async def _reconcile(since: datetime | None) -> Reconciled:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from billing.gateways.base import ChargeRequest
-from billing.payments import record_receipt
+from billing.payments import record_receipt, release
 from billing.settlement import lock_payment
 from tests.billing.ledger_factory import read
 from tests.billing.payment_world import CARD, IBAN, Till
@@ -109,8 +109,14 @@ async def test_a_key_that_came_with_another_body_is_left_to_people(till: Till) -
     assert await till.attempts(second) == [("charge", "unknown", "idempotency_error", None)]
     till.let_pass(minutes=5)
     await till.collect(second)
+    till.let_pass(minutes=30)
+    await till.reconcile()
     assert len(await till.attempts(second)) == 1
     assert till.charged(second) == []
+    async with till.database.as_system() as session:
+        await release(session, await lock_payment(session, payment["id"]), now=till.now)
+    await till.collect(second)
+    assert till.charged(second) == [2500]
 
 
 async def card_of(till: Till) -> str:
