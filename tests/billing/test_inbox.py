@@ -192,6 +192,23 @@ async def test_a_refund_made_at_stripe_itself_is_booked_and_the_invoice_owed_aga
     assert (payment["status"], payment["due"]) == ("open", 500)
 
 
+async def test_after_a_restore_what_was_charged_since_is_read_back_before_it_is_charged_again(till: Till) -> None:
+    [invoice] = await till.bill(await till.add_payer(card=CARD), 1786)
+    await till.collect(invoice)
+    async with till.database.transaction() as session:  # the superuser of a test can turn time back
+        await session.execute(text("set local session_replication_role = replica"))
+        for table in ("payment_entry", "payment_attempt", "stripe_event", "event_poll"):
+            await session.execute(text(f"delete from {table}"))  # noqa: S608 - the names stand in the line above
+        await session.execute(
+            text("update payment set status = 'open', provider_id = null, next_attempt_at = :now"), {"now": till.now}
+        )
+    till.let_pass(days=2)
+    await till.reconcile(since=till.now - timedelta(days=3))
+    await till.collect(invoice, at_once=True)
+    assert (await till.payment(invoice))["status"] == "paid"
+    assert till.charged(invoice) == [1786]
+
+
 async def execute(till: Till, sql: str, reseller_id: str, customer: str) -> None:
     async with till.database.as_system() as session:
         await session.execute(text(sql), {"reseller_id": reseller_id, "customer": customer})
