@@ -15,7 +15,7 @@ from sqlmodel import col
 from billing.attempts import CollectionPolicy
 from billing.documents.camt import StatementEntry
 from billing.documents.matching import OpenItem, match, match_return
-from billing.iban import payment_reference
+from billing.iban import creditor_reference
 from billing.methods import disable_method
 from billing.payment_models import (
     AttemptState,
@@ -149,7 +149,7 @@ async def _open_items(session: AsyncSession) -> list[OpenItem]:
             row.id,
             row.number,
             int(row.due),
-            reference=payment_reference(row.number),
+            reference=creditor_reference(row.number),
             end_to_end_id=row.end_to_end_id or "",
         )
         for row in await session.execute(_OPEN)

@@ -8,7 +8,7 @@ from provisioning.core.database import SYSTEM_ROLE
 from provisioning.core.security import drop_immutable, make_immutable, protect
 
 revision = "20261124_04"
-down_revision = "20261123_04"
+down_revision = "20261124_03"
 branch_labels = None
 depends_on = None
 

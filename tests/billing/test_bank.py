@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from billing import bank
-from billing.iban import payment_reference
+from billing.iban import creditor_reference
 from billing.payment_models import BankEntryState
 from billing.settlement import lock_payment
 from provisioning.core.errors import Conflict
@@ -70,4 +70,4 @@ async def test_a_line_that_names_nothing_waits_and_is_assigned_once(till: Till) 
 
 
 async def reference_of(till: Till, invoice: str) -> str:
-    return payment_reference(await number_of(till, invoice)).removeprefix("RF")
+    return creditor_reference(await number_of(till, invoice)).removeprefix("RF")
