@@ -8,7 +8,7 @@ from pathlib import Path
 
 from api.collecting import open_gateway, policy_of
 from api.context import Context
-from billing.models import Issuer
+from billing.models import Books, Issuer
 from provisioning.core import embedded, migrations
 from provisioning.core.clock import Clock, SystemClock, TestClock
 from provisioning.core.database import Database
@@ -46,6 +46,7 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 pepper=pepper_of(settings),
                 resolver=zone or SystemResolver([settings.resolver] if settings.resolver else []),
                 issuer=issuer_of(settings),
+                books=books_of(settings),
                 public_url=settings.public_url.rstrip("/"),
                 service_domain=settings.service_domain,
                 restore_days=settings.restore_days,
@@ -127,3 +128,14 @@ def issuer_of(settings: Settings) -> Issuer:
     elif missing:
         raise ConfigurationError(f"Invoices need a seller: set {', '.join(missing)}.")
     return Issuer(**given, series=settings.invoice_series, payment_days=settings.payment_days)
+
+
+def books_of(settings: Settings) -> Books:
+    """Whose books DATEV exports are for; without the tax adviser's numbers each export has to name them."""
+    return Books(
+        settings.datev_consultant,
+        settings.datev_client,
+        settings.datev_chart,
+        account_length=settings.datev_account_length,
+        fiscal_year_starts_in=settings.datev_fiscal_year_starts_in,
+    )

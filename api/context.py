@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from billing.attempts import CollectionPolicy
 from billing.gateways.base import Gateway
-from billing.models import Issuer
+from billing.models import Books, Issuer
 from provisioning.core.clock import Clock, TestClock
 from provisioning.core.database import Database
 from provisioning.resolver import Resolver, SandboxZone
@@ -23,6 +23,7 @@ class Context:
     pepper: bytes
     resolver: Resolver
     issuer: Issuer
+    books: Books = field(default_factory=Books)
     public_url: str = "http://127.0.0.1:8000"
     service_domain: str = "postfachwerk.example"
     restore_days: int = 30

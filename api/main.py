@@ -24,6 +24,7 @@ from api.routes import (
     customers,
     data_centres,
     domains,
+    exports,
     invoice_runs,
     mailboxes,
     operations,
@@ -33,9 +34,12 @@ from api.routes import (
     payment_setup_links,
     payments,
     prices,
+    resale_prices,
     resellers,
     service,
     shares,
+    statements,
+    usage,
     webhooks,
 )
 
@@ -63,6 +67,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     payments.router,
     bank.router,
     webhooks.router,
+    resale_prices.router,
+    statements.router,
+    usage.router,
+    exports.router,
 )
 
 Background = Callable[[], AbstractAsyncContextManager[None]]

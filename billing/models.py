@@ -7,12 +7,15 @@ first day that is no longer billed.
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field
 
 from provisioning.core.tables import Id, Json, Table, key, moment, reference, word
+
+ChartName = Literal["SKR03", "SKR04"]
+"""The two charts of accounts (Standardkontenrahmen) that DATEV exports know."""
 
 
 class RunState(StrEnum):
@@ -58,6 +61,17 @@ class Issuer:
     bic: str
     series: str = "PF"
     payment_days: int = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Whose books the bookings go into; `consultant` and `client` are the tax adviser's numbers (Berater, Mandant)."""
+
+    consultant: int | None = None
+    client: int | None = None
+    chart: ChartName = "SKR03"
+    account_length: int = 4
+    fiscal_year_starts_in: int = 1
 
 
 class PriceList(Table, table=True):

@@ -31,6 +31,7 @@ RESELLER_SCOPES = frozenset(
         "shares:write",
         "billing:read",
         "payments:write",
+        "resale_prices:write",
         "audit:read",
         "keys:write",
     }
@@ -42,6 +43,7 @@ OPERATOR_SCOPES = RESELLER_SCOPES | {
     "prices:write",
     "invoices:run",
     "payments:settle",
+    "exports:read",
 }
 
 # A key in constant use would otherwise write a row on every request.

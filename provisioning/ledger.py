@@ -45,6 +45,10 @@ class Reason(StrEnum):
     PURGED = "purged"
 
 
+EXTERNAL_IDS_SQL = "select id as mailbox_id, external_id from mailbox"
+"""What resellers call their mailboxes, for whoever lists periods; RLS and the periods' own filter say whose."""
+
+
 class ServicePeriod(Table, table=True):
     """Days [starts_on, ends_on) on which a mailbox was in service; `ends_on` None while it still is.
 

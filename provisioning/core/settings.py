@@ -81,3 +81,16 @@ class Settings(BaseSettings):
         default=0, ge=0, le=10_000, description="What a debit that comes back costs the reseller."
     )
     payment_days: int = Field(default=14, ge=0, le=90, description="Days until an invoice is due.")
+    datev_consultant: int | None = Field(
+        default=None, ge=1001, le=9_999_999, description="The tax adviser's number (Berater) in DATEV exports."
+    )
+    datev_client: int | None = Field(
+        default=None, ge=1, le=99_999, description="Your number with the tax adviser (Mandant) in DATEV exports."
+    )
+    datev_chart: Literal["SKR03", "SKR04"] = Field(default="SKR03", description="Chart of accounts: SKR03 or SKR04.")
+    datev_account_length: int = Field(
+        default=4, ge=4, le=8, description="Digits of general ledger accounts; debtors have one more."
+    )
+    datev_fiscal_year_starts_in: int = Field(
+        default=1, ge=1, le=12, description="Month in which your fiscal year begins."
+    )

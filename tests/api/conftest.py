@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api.context import Context
 from api.main import create_app
-from billing.models import Issuer
+from billing.models import Books, Issuer
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.drivers.sandbox.driver import SandboxDriver
@@ -32,6 +32,7 @@ ISSUER = Issuer(
     iban="DE02120300000000202051",
     bic="BYLADEM1001",
 )
+BOOKS = Books(consultant=29098, client=55003)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def context(database: Database, clock: TestClock, zone: SandboxZone) -> Context:
         pepper=PEPPER,
         resolver=zone,
         issuer=ISSUER,
+        books=BOOKS,
         test_clock=clock,
         sandbox_zone=zone,
     )

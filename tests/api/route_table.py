@@ -40,6 +40,7 @@ OWNED = {
     "operation_id": "op",
     "payment_id": "pay",
     "payment_method_id": "pmt",
+    "resale_price_id": "rsp",
 }
 # Path parameters that are the same for everybody, the operator's, or mean something only beside an owned one.
 UNOWNED = frozenset(

@@ -12,7 +12,7 @@ from api.main import create_app
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.resolver import SandboxZone
-from tests.api.conftest import ISSUER, PEPPER
+from tests.api.conftest import BOOKS, ISSUER, PEPPER
 from tests.api.paper_gateway import paper_gateway
 from tests.api.route_table import Json, problem_complaint
 from tests.conftest import NOW
@@ -93,7 +93,7 @@ _HASH = (
 def on_stage(database: Database, facts: Facts) -> Stage:
     """The one application, over another database, with a clock and a zone of its own."""
     clock, zone = TestClock(NOW), SandboxZone()
-    context = Context(database, clock, PEPPER, zone, ISSUER, test_clock=clock, sandbox_zone=zone)
+    context = Context(database, clock, PEPPER, zone, ISSUER, BOOKS, test_clock=clock, sandbox_zone=zone)
     context.gateway, context.creditor_id = paper_gateway(), CREDITOR_ID
     app = create_app(context)
     # All applications of this process say the same of themselves, and to compose it takes longer than most tests.

@@ -19,7 +19,7 @@ from tests import conftest, factories
 from tests.api.conftest import PEPPER
 from tests.api.payment_rows import add_bank_rows, add_payment_rows, mark_charged, name_payment
 from tests.api.stage import Facts
-from tests.billing.ledger_factory import add_mailboxes, add_prices, bill
+from tests.billing.ledger_factory import add_mailboxes, add_prices, add_resale_price, bill
 
 NOW = conftest.NOW
 
@@ -67,7 +67,9 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
     )
     await session.execute(text("update mailbox set failed = true where id = :id"), {"id": broken.id})
     await add_mailboxes(session, reseller.id, served.id, starts_on=date(2026, 9, 5), ends_on=date(2026, 11, 1))
+    resale_price_id = await add_resale_price(session, reseller.id)
     return {
+        "resale_price_id": resale_price_id,
         "reseller_id": reseller.id,
         "customer_id": unserved.id,
         "domain_id": unused.id,

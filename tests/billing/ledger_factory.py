@@ -14,6 +14,7 @@ from billing.models import InvoiceRun, Issuer
 from billing.periods import BillingMonth
 from billing.prices import create_price_list
 from billing.rating import Period, PriceTable, Tier
+from billing.resale_prices import create_resale_price
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
 from provisioning.ledger import ServicePeriod
@@ -136,6 +137,27 @@ async def add_prices(
         session, reseller_id, name="Preise 2026", valid_from=valid_from, prices=prices, now=IN_DECEMBER
     )
     return price_list.id
+
+
+async def add_resale_price(
+    session: AsyncSession,
+    reseller_id: str,
+    *,
+    service_class: str = "exchange",
+    price_cents: int = 1190,
+    valid_from: date = date(2026, 1, 1),
+    customer_id: str | None = None,
+) -> str:
+    price = await create_resale_price(
+        session,
+        reseller_id,
+        service_class=service_class,
+        price_cents=price_cents,
+        valid_from=valid_from,
+        customer_id=customer_id,
+        now=IN_DECEMBER,
+    )
+    return price.id
 
 
 async def add_billable_resellers(database: Database, count: int, **details: Any) -> list[str]:

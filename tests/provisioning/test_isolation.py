@@ -33,7 +33,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import billing.models  # its tables join the metadata
+import billing.export_models
+import billing.models  # their tables join the metadata
 import billing.payment_models  # noqa: F401  # as above, the tables of money
 import provisioning.ledger
 import provisioning.models
@@ -70,7 +71,7 @@ def some_value(column: Column[Any], owner: str) -> Any:
         JSONB: Jsonb({}),
         LargeBinary: owner.encode(),
         Boolean: False,
-        Integer: 0,
+        Integer: len(owner),
         DateTime: datetime(2026, 11, 17, tzinfo=UTC),
         Date: date(2026, 11, 1),
     }
