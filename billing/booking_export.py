@@ -27,7 +27,7 @@ from billing.periods import BERLIN, BillingMonth
 from provisioning.core.errors import Conflict, FieldError, Invalid
 
 # A batch is checked as a whole, so its size is what the export takes of memory, however long the period is.
-PART: Final = 20_000
+PART: Final = 10_000
 YEARS_MAX: Final = 10
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 12, 31)
 

@@ -13,7 +13,8 @@ PAYMENTS_SQL = """
 """Every payment of an invoice, a return or a refund negative: all that open items and bookings know of payments.
 
 `booked_on` is the day on which the money moved; `is_in_transit` says that a payment provider has it and not yet the
-bank. No payments are recorded in this version, so that every final invoice is open in full.
+bank. No payments are recorded in this version, so that every final invoice is open in full. Neither percent sign nor
+colon may stand in it: it goes into statements with parameters of either kind.
 """
 
 COLUMNS = (

@@ -145,7 +145,7 @@ class RevenueView(BaseModel):
     responses={
         200: {
             "description": "A ZIP archive.",
-            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
             "headers": {
                 "Postfachwerk-Invoice-Cents": {
                     "description": "The gross of the invoices, summed from the bytes of the batches.",
@@ -192,7 +192,7 @@ async def datev(
         "Postfachwerk-Payment-Cents": str(booked.payment_cents),
         "Postfachwerk-Bookings": str(booked.bookings),
     }
-    return send_file(file, f"datev-{starts_on}-{ends_on}.zip", "application/zip", headers=headers)
+    return send_file(file, f"datev-{starts_on}-{ends_on}.zip", "application/octet-stream", headers=headers)
 
 
 @router.get(
