@@ -224,7 +224,7 @@ _INVOICED = "status = 'final' and issued_on >= :starts_on and issued_on < :ends_
 def _paid() -> str:
     return (
         f"select * from ({open_items.PAYMENTS_SQL}) payment "  # noqa: S608 - made of constants only
-        "where booked_on >= :starts_on and booked_on < :ends_on and amount_cents <> 0"
+        "where is_cash and booked_on >= :starts_on and booked_on < :ends_on"
     )
 
 

@@ -10,12 +10,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from billing import booking_export, open_items
+from billing import booking_export
 from billing.documents.datev_bookings import SKR03
 from billing.documents.datev_check import BatchSums, check_batch, read_batch
 from billing.models import Books
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
+from provisioning.core.ids import new_id
 from tests.api.conftest import MakeTenant
 from tests.billing.ledger_factory import (
     IN_DECEMBER,
@@ -65,20 +66,30 @@ async def gross(database: Database) -> int:
     return int(cents)
 
 
-async def pay(database: Database, monkeypatch: pytest.MonkeyPatch, payments: list[tuple[str, date, int, bool]]) -> None:
-    """Let payments (invoice id, day, cents, in transit) be known by the one fragment that everything reads."""
-    async with database.transaction() as session:
-        await session.execute(
-            text("create table paid (invoice_id text, booked_on date, amount_cents bigint, is_in_transit boolean)")
-        )
-        await session.execute(text("grant select on paid to public"))
-        if payments:
-            names = ("invoice_id", "booked_on", "amount_cents", "is_in_transit")
-            await session.execute(
-                text("insert into paid values (:invoice_id, :booked_on, :amount_cents, :is_in_transit)"),
-                [dict(zip(names, payment, strict=True)) for payment in payments],
-            )
-    monkeypatch.setattr(open_items, "PAYMENTS_SQL", "select * from paid")
+async def pay(database: Database, payments: list[tuple[str, date, int, bool]]) -> None:
+    """Book payments: invoice id, day, cents, and whether Stripe has the money and not yet the bank."""
+    entries = [
+        {
+            "id": new_id("pen"),
+            "invoice_id": invoice_id,
+            "booked_on": day,
+            "cents": cents,
+            "through": "ch" if transit else "bank",
+        }
+        for invoice_id, day, cents, transit in payments
+    ]
+    async with database.as_system() as session:
+        await session.execute(_BOOK, entries)
+
+
+_BOOK = text(
+    """
+    insert into payment_entry (id, reseller_id, payment_id, kind, amount_cents, booked_on, source, created_at)
+    select cast(:id as text), reseller_id, payment.id, case when cast(:cents as bigint) > 0 then 'receipt' else 'chargeback' end,
+        cast(:cents as bigint), cast(:booked_on as date), cast(:through as text) || '-' || cast(:id as text), now()
+    from payment where invoice_id = :invoice_id
+    """
+)
 
 
 async def invoices_of(database: Database) -> list[tuple[str, int]]:
@@ -160,14 +171,13 @@ class TestDatev:
         assert sorted(files)[3:] == ["EXTF_Debitoren.csv", "EXTF_Debitoren_2.csv", "EXTF_Debitoren_3.csv"]
 
     async def test_payments_settle_their_invoices_in_the_month_they_moved(
-        self, database: Database, operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+        self, database: Database, operator: httpx.AsyncClient
     ) -> None:
         await add_billable_resellers(database, 2)
         await bill(database)
         (first, first_cents), (second, second_cents) = await invoices_of(database)
         await pay(
             database,
-            monkeypatch,
             [
                 (first, date(2026, 12, 10), first_cents, False),
                 (second, date(2026, 12, 11), second_cents, True),
@@ -240,15 +250,12 @@ class TestOpenItems:
                 database
             )
 
-    async def test_what_was_paid_by_then_is_taken_off(
-        self, database: Database, operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_what_was_paid_by_then_is_taken_off(self, database: Database, operator: httpx.AsyncClient) -> None:
         await add_billable_resellers(database, 3)
         await bill(database)
         (first, cents), (second, _), (third, _) = await invoices_of(database)
         await pay(
             database,
-            monkeypatch,
             [
                 (first, date(2026, 12, 10), cents, False),
                 (second, date(2026, 12, 10), 100, False),
