@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from api.commands import exports, invoices, keys, payments
-from api.composition import ConfigurationError, open_context, open_drivers
+from api.composition import open_context, open_drivers
 from api.demo.run import demo
 from api.main import create_app
 from api.worker import Schedules, create_jobs, run_worker, worker_beside
@@ -17,7 +17,7 @@ from provisioning.core.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from provisioning.core.errors import AppError
 from provisioning.core.log import configure_logging
 from provisioning.core.migrations import migrate as migrate_database
-from provisioning.core.settings import SETTINGS_PREFIX, Settings
+from provisioning.core.settings import SETTINGS_PREFIX, ConfigurationError, Settings
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,18 +8,14 @@ from pathlib import Path
 
 from api.collecting import open_gateway, policy_of
 from api.context import Context
-from billing.models import Books, Issuer
+from api.issuing import books_of, issuer_of, open_vies
 from provisioning.core import embedded, migrations
 from provisioning.core.clock import Clock, SystemClock, TestClock
 from provisioning.core.database import Database
-from provisioning.core.settings import Settings
+from provisioning.core.settings import ConfigurationError, Settings
 from provisioning.drivers.base import Driver
 from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.resolver import SandboxZone, SystemResolver
-
-
-class ConfigurationError(Exception):
-    """The settings do not suffice; the message names the fix."""
 
 
 @asynccontextmanager
@@ -34,6 +30,8 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
         database = Database(url, pool_size=settings.database_pool_size)
         zone = SandboxZone() if test_clock else None
         clock: Clock = test_clock or SystemClock()
+        issuer = issuer_of(settings)
+        vies = open_vies(settings, issuer)
         try:
             # On a test clock nobody's money is real.
             gateway = open_gateway(settings, live=test_clock is None)
@@ -45,8 +43,10 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 clock=clock,
                 pepper=pepper_of(settings),
                 resolver=zone or SystemResolver([settings.resolver] if settings.resolver else []),
-                issuer=issuer_of(settings),
+                issuer=issuer,
                 books=books_of(settings),
+                vies=vies,
+                vat_check_days=settings.vat_check_days,
                 public_url=settings.public_url.rstrip("/"),
                 service_domain=settings.service_domain,
                 restore_days=settings.restore_days,
@@ -57,6 +57,8 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 sandbox_zone=zone,
             )
         finally:
+            if vies is not None:
+                await vies.close()
             if gateway is not None:
                 await gateway.close()
             await database.close()
@@ -102,40 +104,3 @@ def _kept_pepper(path: Path) -> bytes:
     except FileExistsError:
         pass
     return path.read_bytes().strip()
-
-
-_EMBEDDED_ISSUER = Issuer(
-    name="Postfachwerk Muster GmbH",
-    street="Fachwerkgasse 1",
-    postcode="38100",
-    city="Braunschweig",
-    country="DE",
-    vat_id="DE123456788",
-    tax_number="14/123/45678",
-    email="rechnung@postfachwerk.example",
-    iban="DE02120300000000202051",
-    bic="BYLADEM1001",
-)
-
-
-def issuer_of(settings: Settings) -> Issuer:
-    """Who the invoices come from; the embedded database comes with a made-up one. Raises ConfigurationError."""
-    names = ("name", "street", "postcode", "city", "country", "vat_id", "tax_number", "email", "iban", "bic")
-    given = {name: getattr(settings, f"issuer_{name}") for name in names}
-    missing = [f"POSTFACHWERK_ISSUER_{name.upper()}" for name, value in given.items() if not value]
-    if missing and settings.database_url is None:
-        given = {name: given[name] or getattr(_EMBEDDED_ISSUER, name) for name in names}
-    elif missing:
-        raise ConfigurationError(f"Invoices need a seller: set {', '.join(missing)}.")
-    return Issuer(**given, series=settings.invoice_series, payment_days=settings.payment_days)
-
-
-def books_of(settings: Settings) -> Books:
-    """Whose books DATEV exports are for; without the tax adviser's numbers each export has to name them."""
-    return Books(
-        settings.datev_consultant,
-        settings.datev_client,
-        settings.datev_chart,
-        account_length=settings.datev_account_length,
-        fiscal_year_starts_in=settings.datev_fiscal_year_starts_in,
-    )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from billing.attempts import CollectionPolicy
 from billing.gateways.base import Gateway
+from billing.gateways.vies import Vies
 from billing.models import Books, Issuer
 from provisioning.core.clock import Clock, TestClock
 from provisioning.core.database import Database
@@ -12,8 +13,8 @@ from provisioning.resolver import Resolver, SandboxZone
 
 @dataclass(slots=True)
 class Context:
-    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer, and
-    without a `creditor_id` nobody by direct debit.
+    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer, without a
+    `creditor_id` nobody by direct debit, and without `vies` no VAT id is checked: invoices that need one to be wait.
 
     `test_clock` and `sandbox_zone` are there in demo and tests only.
     """
@@ -30,5 +31,7 @@ class Context:
     creditor_id: str | None = None
     gateway: Gateway | None = None
     policy: CollectionPolicy = field(default_factory=CollectionPolicy)
+    vies: Vies | None = None
+    vat_check_days: int = 90
     test_clock: TestClock | None = None
     sandbox_zone: SandboxZone | None = None

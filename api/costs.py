@@ -56,10 +56,10 @@ def _period(mailbox_id: str, customer_id: str, service_class: ServiceClass, loca
 async def _cost(call: Call, *, extra: Sequence[Period], ended: Mapping[str, date]) -> CostView | None:
     month = BillingMonth.containing(call.today)
     try:
-        now = await cost_of(call.session, call.reseller_id, month, extra=extra, ended=ended)
-        then = await cost_of(call.session, call.reseller_id, month.next(), extra=extra, ended=ended)
+        now = await cost_of(call.session, call.reseller_id, month, extra=extra, ended=ended, now=call.now)
+        then = await cost_of(call.session, call.reseller_id, month.next(), extra=extra, ended=ended, now=call.now)
     except Conflict:
-        # No price yet, or a tax regime that is not supported: the change itself would go through.
+        # No price yet, or no VAT treatment: the change itself would go through.
         return None
     return CostView(
         month=str(month),

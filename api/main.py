@@ -40,6 +40,7 @@ from api.routes import (
     shares,
     statements,
     usage,
+    vat,
     webhooks,
 )
 
@@ -71,6 +72,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     statements.router,
     usage.router,
     exports.router,
+    vat.router,
 )
 
 Background = Callable[[], AbstractAsyncContextManager[None]]

@@ -10,14 +10,13 @@ import structlog
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 
+from api.billing_jobs import add_billing_jobs
 from api.context import Context
 from api.payment_jobs import add_payment_jobs
 from billing.payments import open_payments
-from billing.runs import continue_run, due_runs
 from provisioning import sweeps
-from provisioning.audit import SYSTEM_ACTOR, record_events
 from provisioning.core.errors import Unavailable
-from provisioning.core.jobs import INVOICE_RUN, RECONCILE, forget_jobs, rescue_stalled
+from provisioning.core.jobs import RECONCILE, forget_jobs, rescue_stalled
 from provisioning.drivers.base import Driver
 from provisioning.reconciler import reconcile_mailbox
 
@@ -54,11 +53,6 @@ def create_jobs(
         ending = await reconcile_mailbox(database, drivers, key, now=clock)
         log.info("reconciled", mailbox=key, ending=str(ending))
 
-    @jobs.task(name=INVOICE_RUN)
-    async def invoice_run(key: str) -> None:
-        run = await continue_run(database, key, now=clock.now(), issuer=context.issuer)
-        log.info("invoice run", run=key, month=f"{run.month:%Y-%m}", state=str(run.state), parked=run.parked)
-
     @jobs.periodic(cron=schedules.sweep)
     @jobs.task(name="sweep", queueing_lock="sweep")
     async def sweep(timestamp: int) -> None:
@@ -73,24 +67,6 @@ def create_jobs(
         if rescued or lost or expired or purged:
             log.info("swept", rescued=rescued, lost=lost, expired=expired, purged=purged, tick=timestamp)
 
-    @jobs.periodic(cron=schedules.billing)
-    @jobs.task(name="bill_months", queueing_lock="bill_months")
-    async def bill_months(timestamp: int) -> None:
-        async with database.as_system() as session:
-            created = await due_runs(session, clock.now())
-            if created:
-                await record_events(
-                    session,
-                    None,
-                    actor=SYSTEM_ACTOR,
-                    action="invoice_run.start",
-                    resource_ids=created,
-                    now=clock.now(),
-                    detail={"by": "schedule"},
-                )
-        if created:
-            log.info("invoice runs created", runs=created, tick=timestamp)
-
     @jobs.periodic(cron=schedules.housekeeping)
     @jobs.task(name="housekeeping", queueing_lock="housekeeping")
     async def housekeeping(timestamp: int) -> None:
@@ -102,6 +78,7 @@ def create_jobs(
             await forget_jobs(session, days=JOBS_KEPT_DAYS)
         log.info("housekeeping", forgotten=forgotten, opened=opened, tick=timestamp)
 
+    add_billing_jobs(jobs, context, billing=schedules.billing)
     if context.gateway is not None:
         add_payment_jobs(jobs, context, context.gateway, collection=schedules.collection, events=schedules.events)
     return jobs

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.models import InvoiceRun, Issuer
 from billing.periods import BillingMonth, berlin_day
-from billing.rating_sql import TAX_SQL, VAT_SQL, lines_sql, month_parameters, vat_parameters
+from billing.rating_sql import lines_sql, month_parameters
+from billing.vat_sql import TAX_SQL, treatment_parameters, treatments_sql
 from provisioning.core.ids import new_id
 
 BLOCK = 1_000
@@ -41,26 +42,25 @@ _TOTALS = text(
     """
 )
 
-# What cannot be rated gets no draft; what can be is drafted under the tax rate of the reseller's country.
+_OF_TOTALS = treatments_sql("reseller.id in (select reseller_id from total)")
+_TREATMENTS = text(f"create temporary table treatment on commit drop as {_OF_TOTALS}")
+
+# What cannot be rated gets no draft; what can be is drafted with the tax of its reseller.
 _ITEMS = text(
-    f"""
+    """
     insert into invoice_run_item (run_id, reseller_id, state, code, reason)
     select :run_id, total.reseller_id, case when why.code is null then 'drafted' else 'parked' end,
         why.code, why.reason
     from total
-    join reseller on reseller.id = total.reseller_id
-    left join {VAT_SQL} on vat.country = reseller.country
+    join treatment on treatment.reseller_id = total.reseller_id
     cross join lateral (
         select 'no_price' as code,
             format('No price list that holds on %s names %s.', cast(:starts_on as date), unpriced) as reason
         where unpriced is not null
         union all
-        select 'tax_regime_unsupported', format('No VAT rate is known for country %s.', reseller.country)
-        where unpriced is null and vat.country is null
-        union all
-        select null, null where unpriced is null and vat.country is not null
+        select treatment.code, treatment.reason where unpriced is null
     ) why
-    """  # noqa: S608 - made of constants only
+    """
 )
 
 _DRAFTED = text("select count(*) from invoice_run_item where run_id = :run_id and state = 'drafted'")
@@ -68,17 +68,16 @@ _DRAFTED = text("select count(*) from invoice_run_item where run_id = :run_id an
 _INVOICES = text(
     f"""
     insert into invoice (id, reseller_id, run_id, status, period_starts_on, period_ends_on, currency,
-        net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, created_at)
+        net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, vat_check_id, created_at)
     select ids.id, reseller_id, :run_id, 'draft', :starts_on, :ends_on, 'EUR',
-        net_cents, tax_cents, net_cents + tax_cents, tax_category, rate_basis_points, :now
+        net_cents, tax_cents, net_cents + tax_cents, tax_category, rate_basis_points, vat_check_id, :now
     from (
-        select total.reseller_id, net_cents, tax_category, rate_basis_points, {TAX_SQL} as tax_cents,
+        select total.reseller_id, net_cents, tax_category, rate_basis_points, vat_check_id, {TAX_SQL} as tax_cents,
             row_number() over (order by total.reseller_id) as place
         from total
         join invoice_run_item item on item.run_id = :run_id and item.reseller_id = total.reseller_id
             and item.state = 'drafted'
-        join reseller on reseller.id = total.reseller_id
-        join {VAT_SQL} on vat.country = reseller.country
+        join treatment on treatment.reseller_id = total.reseller_id
     ) drafted
     join unnest(cast(:ids as text[])) with ordinality as ids (id, place) using (place)
     """  # noqa: S608 - made of constants only
@@ -98,32 +97,41 @@ _LINES = text(
     """
 )
 
+_DRAFTS = "select reseller_id from invoice where run_id = :run_id and status = 'draft'"
+
 # What stands between a draft and its number, of the reseller as it is now: it may have moved since.
 _PROBLEM = f"""
-    left join {VAT_SQL} on vat.country = reseller.country
-        and vat.tax_category = invoice.tax_category and vat.rate_basis_points = invoice.rate_basis_points
+    join ({treatments_sql(f"reseller.id in ({_DRAFTS})")}) vat on vat.reseller_id = invoice.reseller_id
     cross join lateral (
-        select concat_ws(', ',
-            case when btrim(reseller.name) = '' then 'name' end,
-            case when btrim(reseller.street) = '' then 'street' end,
-            case when btrim(reseller.postcode) = '' then 'postcode' end,
-            case when btrim(reseller.city) = '' then 'city' end) as missing
-    ) address
-"""
+        select vat.code, vat.reason where vat.code is not null
+        union all
+        select 'vat_treatment_changed', 'Its VAT has changed since the draft. It is drafted anew.'
+        where (vat.tax_category, vat.rate_basis_points) <> (invoice.tax_category, invoice.rate_basis_points)
+        union all
+        select 'address_incomplete', format('The reseller''s address lacks: %s.', missing)
+        from (
+            select concat_ws(', ',
+                case when btrim(reseller.name) = '' then 'name' end,
+                case when btrim(reseller.street) = '' then 'street' end,
+                case when btrim(reseller.postcode) = '' then 'postcode' end,
+                case when btrim(reseller.city) = '' then 'city' end) as missing
+        ) address
+        where missing <> ''
+        union all
+        select null, null
+        limit 1
+    ) why
+"""  # noqa: S608 - made of constants only
 
 _PARK = text(
     f"""
-    update invoice_run_item item set state = 'parked', code = why.code, reason = why.reason
+    update invoice_run_item item set state = 'parked', code = problem.code, reason = problem.reason
     from (
-        select invoice.reseller_id,
-            case when vat.country is null then 'tax_regime_unsupported' else 'address_incomplete' end as code,
-            case when vat.country is null
-                then format('The VAT rate it was drafted with is not that of country %s.', reseller.country)
-                else format('The reseller''s address lacks: %s.', missing) end as reason
+        select invoice.reseller_id, why.code, why.reason
         from invoice join reseller on reseller.id = invoice.reseller_id {_PROBLEM}
-        where invoice.run_id = :run_id and invoice.status = 'draft' and (vat.country is null or missing <> '')
-    ) why
-    where item.run_id = :run_id and item.state = 'drafted' and item.reseller_id = why.reseller_id
+        where invoice.run_id = :run_id and invoice.status = 'draft' and why.code is not null
+    ) problem
+    where item.run_id = :run_id and item.state = 'drafted' and item.reseller_id = problem.reseller_id
     """  # noqa: S608 - made of constants only
 )
 
@@ -156,16 +164,17 @@ _FINALISE = text(
         number = format('%s-%s-%s', cast(:series as text), cast(:year as integer),
             lpad(cast(ready.sequence as text), greatest(6, length(cast(ready.sequence as text))), '0')),
         issued_on = :issued_on, due_on = :due_on, finalised_at = :now, buyer = ready.buyer,
-        seller = cast(:seller as jsonb)
+        seller = cast(:seller as jsonb), vat_check_id = ready.vat_check_id
     from (
-        select invoice.id, :last_number + row_number() over (order by invoice.reseller_id) as sequence,
+        select invoice.id, vat.vat_check_id,
+            :last_number + row_number() over (order by invoice.reseller_id) as sequence,
             jsonb_build_object('id', reseller.id, 'name', reseller.name, 'street', reseller.street,
                 'postcode', reseller.postcode, 'city', reseller.city, 'country', reseller.country,
                 'vat_id', reseller.vat_id, 'email', reseller.billing_email) as buyer
         from invoice join reseller on reseller.id = invoice.reseller_id {_PROBLEM}
         where invoice.run_id = :run_id and invoice.status = 'draft'
             and invoice.reseller_id = any(cast(:reseller_ids as text[]))
-            and vat.country is not null and missing = ''
+            and why.code is null
     ) ready
     where invoice.id = ready.id
     returning invoice.reseller_id
@@ -192,11 +201,12 @@ async def rate_and_draft(session: AsyncSession, run: InvoiceRun, *, now: datetim
     """
     month = BillingMonth.containing(run.month)
     of_run: dict[str, Any] = {"run_id": run.id}
-    of_month = {**month_parameters(month), **vat_parameters(month), **of_run, "now": now}
+    of_month = {**month_parameters(month), **of_run, "now": now}
     retried = None if run.finished_at is None else (await session.scalars(_OPEN, of_run)).all()
     await discard(session, run)
     await session.execute(_RATED[retried is None], {**of_month, "reseller_ids": list(retried or [])})
     await session.execute(_TOTALS)
+    await session.execute(_TREATMENTS, await treatment_parameters(session, month, now=now))
     await session.execute(_ITEMS, of_month)
     drafts = await session.scalar(_DRAFTED, of_run) or 0
     await session.execute(_INVOICES, {**of_month, "ids": sorted(new_id("inv") for _ in range(drafts))})
@@ -204,10 +214,11 @@ async def rate_and_draft(session: AsyncSession, run: InvoiceRun, *, now: datetim
     await _count(session, run)
 
 
-async def check(session: AsyncSession, run: InvoiceRun) -> None:
+async def check(session: AsyncSession, run: InvoiceRun, *, now: datetime) -> None:
     """Park the drafted resellers for whom no invoice may be issued; they keep no draft."""
     of_run = {"run_id": run.id}
-    await session.execute(_PARK, {**of_run, **vat_parameters(BillingMonth.containing(run.month))})
+    of_month = await treatment_parameters(session, BillingMonth.containing(run.month), now=now)
+    await session.execute(_PARK, {**of_run, **of_month})
     await session.execute(_DROP_PARKED, of_run)
     await _count(session, run)
 
@@ -224,11 +235,10 @@ async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetim
     parameters = {
         **of_run,
         **series,
-        **vat_parameters(BillingMonth.containing(run.month)),
+        **await treatment_parameters(session, BillingMonth.containing(run.month), now=now),
         "last_number": await session.scalar(_LAST_NUMBER, series),
         "issued_on": issued_on,
         "due_on": issued_on + timedelta(days=issuer.payment_days),
-        "now": now,
         "seller": json.dumps(asdict(issuer)),
         "reseller_ids": list(block),
     }
@@ -236,7 +246,7 @@ async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetim
     await session.execute(_TAKE_NUMBERS, {**series, "count": len(finalised)})
     await session.execute(_FINALISED, {**of_run, "reseller_ids": list(finalised)})
     if len(finalised) < len(block):
-        await check(session, run)
+        await check(session, run, now=now)
     else:
         await _count(session, run)
     return True

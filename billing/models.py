@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field
 
+from billing.vat import Regime
 from provisioning.core.tables import Id, Json, Table, key, moment, reference, word
 
 ChartName = Literal["SKR03", "SKR04"]
@@ -39,6 +40,14 @@ class ItemState(StrEnum):
 class InvoiceStatus(StrEnum):
     DRAFT = "draft"
     FINAL = "final"
+
+
+class VatAnswer(StrEnum):
+    """What VIES says of a VAT id; `unavailable` is no answer, and says nothing of the id."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,8 @@ class Invoice(Table, table=True):
 
     `number` (BT-1) is `sequence` within `series` and `year` as printed. `buyer` (BG-7: id, name, street,
     postcode, city, country, vat_id, email) and `seller` (the fields of Issuer) are copies taken at
-    finalisation.
+    finalisation. Why there is no tax follows from `tax_category` (`billing.vat.EXEMPTIONS`); `vat_check_id` is
+    the evidence that a reverse charge rests on.
     """
 
     __tablename__ = "invoice"
@@ -183,6 +193,7 @@ class Invoice(Table, table=True):
     gross_cents: int = Field(sa_type=BigInteger)
     tax_category: str
     rate_basis_points: int
+    vat_check_id: str | None = reference("vat_check.id", nullable=True)
     buyer: dict[str, Any] | None = Field(default=None, sa_type=Json)
     seller: dict[str, Any] | None = Field(default=None, sa_type=Json)
     created_at: datetime = moment()
@@ -222,3 +233,39 @@ class NumberSeries(Table, table=True):
     series: str = Field(primary_key=True)
     year: int = Field(primary_key=True)
     last_number: int = 0
+
+
+class VatCheck(Table, table=True):
+    """One question to VIES whether a VAT id is valid, and its answer: evidence, held immutable by the database.
+
+    `consultation_number` proves to the tax office that it was asked; `error` is VIES's own word, or ours, for
+    why there was no answer; `raw` is the answer as it came. A yes holds until `expires_at`.
+    """
+
+    __tablename__ = "vat_check"
+    __table_args__ = (
+        CheckConstraint("(answer = 'valid') = (expires_at is not null)", name="valid_expires"),
+        Index("ix_vat_check_reseller_id_vat_id_asked_at", "reseller_id", "vat_id", "asked_at"),
+    )
+
+    id: str = key()
+    reseller_id: str = reference("reseller.id")
+    vat_id: str
+    asked_at: datetime = moment()
+    answer: VatAnswer = word(VatAnswer)
+    error: str | None = None
+    name: str | None = None
+    address: str | None = None
+    consultation_number: str | None = None
+    raw: dict[str, Any] = Field(sa_type=Json)
+    expires_at: datetime | None = moment(None, nullable=True)
+
+
+class TaxRegime(Table, table=True):
+    """How the issuer is taxed from a day on; the standard regime before the first. Months go by their last day."""
+
+    __tablename__ = "tax_regime"
+
+    valid_from: date = Field(primary_key=True)
+    regime: Regime = word(Regime)
+    created_at: datetime = moment()

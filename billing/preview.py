@@ -12,11 +12,13 @@ from billing.periods import BillingMonth, berlin_day
 from billing.prices import price_table
 from billing.rating import Line, NoPrice, Period, Total, rate, total
 from billing.rating_sql import lines_sql, month_parameters
-from billing.vat import UnsupportedTaxRegime, VatRate, vat_rate
-from provisioning.core.errors import Conflict
-from provisioning.tenants import get_reseller
+from billing.vat import VatRate
+from billing.vat_sql import treatment_parameters, treatments_sql
+from provisioning.core.errors import Conflict, NotFound
 
 _LINES = text(f"{lines_sql(all_resellers=False)} order by customer_name, customer_id, service_class")
+
+_TREATMENT = text(treatments_sql("reseller.id = :reseller_id"))
 
 _PERIODS = text(
     """
@@ -56,10 +58,10 @@ class CostChange:
 async def preview(session: AsyncSession, reseller_id: str, month: BillingMonth, *, now: datetime) -> Preview:
     """Return what the run of a month would bill a reseller, to the cent; open periods count to its end.
 
-    Raises NotFound for an unknown reseller, Conflict `no_price` or `tax_regime_unsupported` where the run
-    would park it.
+    Raises NotFound for an unknown reseller, Conflict where the run would park it: `no_price`, or one of
+    `billing.vat.TREATMENT_CODES`.
     """
-    vat = await _vat(session, reseller_id, month)
+    vat = await _vat(session, reseller_id, month, now=now)
     rows = await session.execute(_LINES, {**month_parameters(month), "reseller_ids": [reseller_id]})
     lines = []
     for row in rows:
@@ -93,6 +95,7 @@ async def cost_of(
     *,
     extra: Sequence[Period] = (),
     ended: Mapping[str, date] | None = None,
+    now: datetime,
 ) -> CostChange:
     """Return a reseller's month as it is and as it would be: with `extra` periods, and with others given up.
 
@@ -100,7 +103,7 @@ async def cost_of(
     both: the old period ended, one of the new class extra. The tier may change for all, which is why the
     whole month is rated twice. Raises as `preview` does.
     """
-    vat = await _vat(session, reseller_id, month)
+    vat = await _vat(session, reseller_id, month, now=now)
     prices = await price_table(session, reseller_id, month.starts_on)
     of_month = {"reseller_id": reseller_id, "starts_on": month.starts_on, "ends_on": month.ends_on}
     periods = [Period(*row) for row in await session.execute(_PERIODS, of_month)]
@@ -130,12 +133,14 @@ def _end(periods: Sequence[Period], ended: Mapping[str, date], *, continued: Set
     return changed
 
 
-async def _vat(session: AsyncSession, reseller_id: str, month: BillingMonth) -> VatRate:
-    reseller = await get_reseller(session, reseller_id)
-    try:
-        return vat_rate(reseller.country, month.last_on)
-    except UnsupportedTaxRegime as error:
-        raise Conflict(f"{error}.", code="tax_regime_unsupported") from error
+async def _vat(session: AsyncSession, reseller_id: str, month: BillingMonth, *, now: datetime) -> VatRate:
+    of_month = await treatment_parameters(session, month, now=now)
+    found = (await session.execute(_TREATMENT, {**of_month, "reseller_id": reseller_id})).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no reseller {reseller_id}.")
+    if found.code is not None:
+        raise Conflict(found.reason, code=found.code)
+    return VatRate(found.tax_category, found.rate_basis_points)
 
 
 def _no_price(error: NoPrice) -> Conflict:

@@ -5,11 +5,9 @@ Preview and invoice run execute the same text: a preview reads its rows, a run s
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 from billing.periods import BillingMonth
 from billing.prices import tiers_sql
-from billing.vat import RATES, UnsupportedTaxRegime, vat_rate
 
 _NAMED = "reseller_id = any(cast(:reseller_ids as text[]))"
 
@@ -60,30 +58,5 @@ def lines_sql(*, all_resellers: bool) -> str:
     """  # noqa: S608 - made of constants only
 
 
-TAX_SQL = "(2 * net_cents * rate_basis_points + 10000) / 20000"
-"""The tax on `net_cents`, as `billing.money.tax_cents` rounds it; the net of a run is never negative."""
-
-VAT_SQL = """
-    unnest(cast(:countries as text[]), cast(:categories as text[]), cast(:rates as integer[]))
-        as vat (country, tax_category, rate_basis_points)
-"""
-"""The rates that hold for a month as a table; parameters are those of `vat_parameters`."""
-
-
 def month_parameters(month: BillingMonth) -> Mapping[str, date | int]:
     return {"starts_on": month.starts_on, "ends_on": month.ends_on, "base_days": month.days}
-
-
-def vat_parameters(month: BillingMonth) -> Mapping[str, list[Any]]:
-    """The standard rate of every country that has one on the month's last day."""
-    rates = []
-    for country in sorted(RATES):
-        try:
-            rates.append((country, vat_rate(country, month.last_on)))
-        except UnsupportedTaxRegime:
-            continue
-    return {
-        "countries": [country for country, _ in rates],
-        "categories": [rate.category for _, rate in rates],
-        "rates": [rate.rate_basis_points for _, rate in rates],
-    }

@@ -232,7 +232,7 @@ async def _step(session: AsyncSession, run: InvoiceRun, *, now: datetime, issuer
         await drafts.rate_and_draft(session, run, now=now)
         run.state = RunState.CHECKING
     elif run.state == RunState.CHECKING:
-        await drafts.check(session, run)
+        await drafts.check(session, run, now=now)
         run.state = RunState.FINALISING
     elif await drafts.finalise_block(session, run, now=now, issuer=issuer):
         await open_payments(session, run.id, now=now)

@@ -43,6 +43,8 @@ ALLOWED: Mapping[str, str] = {
     "billing.runs:due_runs": OF_THE_OPERATOR,
     "billing.runs:list_items": OF_THE_OPERATOR,
     "billing.settlement:lock_payment": "narrowed to one payment, whose owner the caller has looked at",
+    "billing.tax_regimes:_BILLED": OF_THE_OPERATOR,
+    "billing.vat_sweeps:_WAITING_RUNS": OF_THE_OPERATOR,
     "provisioning.audit:_EXTENT": "narrowed to one chain, which is named for its owner",
     "provisioning.audit:_FIRST_BROKEN": "narrowed to one chain, which is named for its owner",
     "provisioning.audit:list_events": "narrowed to one chain, which is named for its owner",

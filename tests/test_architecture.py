@@ -31,6 +31,7 @@ PROCESS_EDGES = ("api/cli.py", "api/main.py", "api/worker.py")
 
 PURE_MODULES = (
     *("billing.iban", "billing.money", "billing.periods", "billing.rating", "billing.target_days", "billing.vat"),
+    "billing.vat_territory",
     *("provisioning.planner", "provisioning.roles", "provisioning.terms"),
 )
 # Part of the standard library, but the outside world all the same.

@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 from provisioning.core.security import protect
 
 revision = "20261124_03"
-down_revision = "20261123_04"
+down_revision = "20261124_02"
 branch_labels = None
 depends_on = None
 

@@ -34,8 +34,13 @@ PARKED = 3
 FIXES = {
     "address_incomplete": "Complete it: PATCH /v1/resellers/{reseller_id}",
     "no_price": "Price the class: POST /v1/price-lists, valid_from on or before the month's first day",
-    "tax_regime_unsupported": "Correct the country: PATCH /v1/resellers/{reseller_id}; only those with a VAT rate "
-    "that is known here can be billed",
+    "tax_regime_unsupported": "Correct the address: PATCH /v1/resellers/{reseller_id}, or bill it by hand",
+    "vat_check_pending": "Nothing: it is billed once VIES has answered; GET /v1/resellers/{reseller_id}/vat-checks",
+    "vat_id_foreign": "Correct country or VAT id: PATCH /v1/resellers/{reseller_id}",
+    "vat_id_invalid": "Correct the VAT id: PATCH /v1/resellers/{reseller_id}, or ask anew: "
+    "POST /v1/resellers/{reseller_id}/vat-checks",
+    "vat_id_missing": "Add the VAT id: PATCH /v1/resellers/{reseller_id}",
+    "vat_treatment_changed": "Nothing: it is drafted anew by itself",
 }
 
 Begin = Callable[[AsyncSession, datetime], Awaitable[str | None]]

@@ -79,13 +79,14 @@ async def _demo(story: Story, entries: Sequence[Entry], *, once: bool, port: int
     with tempfile.TemporaryDirectory(prefix="postfachwerk-demo-") as folder:
         # As root, PostgreSQL runs as nobody and has to get in.
         os.chmod(folder, 0o711)  # noqa: S103  # nobody may pass through, not look around
-        # Never a real database, whatever the environment says.
+        # Never a real database nor the tax offices' service, whatever the environment says.
         settings = Settings(
             _env_file=None,
             database_url=None,
             secret_key=None,
             state_directory=Path(folder) / "postgresql",
             public_url=f"http://127.0.0.1:{port}",
+            vies_url="",
         )
         async with _serving(story, settings, clock, port=port) as context:
             keys = await _first_keys(context)

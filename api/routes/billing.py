@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
 from api.deps import Call, Requires
 from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Route
-from billing import invoices
+from billing import invoices, vat
 from billing.documents.html import render_invoice
 from billing.periods import BillingMonth
 from billing.preview import preview
@@ -76,6 +76,16 @@ def _example(**fields: Any) -> ConfigDict:
     return ConfigDict(from_attributes=True, json_schema_extra={"examples": [fields]})
 
 
+class TaxExemption(BaseModel):
+    """Why there is no tax, as it must stand on the invoice."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str | None = Field(description="BT-121, from the VATEX list; null where that has none.")
+    de: str
+    en: str
+
+
 class Sums(BaseModel):
     """The tax is taken once, on the net total. 1900 basis points are 19 %."""
 
@@ -83,8 +93,16 @@ class Sums(BaseModel):
     net_cents: int
     tax_cents: int
     gross_cents: int
-    tax_category: str = Field(description="EN 16931: S is the standard rate.")
+    tax_category: str = Field(
+        description="EN 16931: S is the standard rate, E a small business, AE a reverse charge, O out of scope."
+    )
     rate_basis_points: int
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented way
+    @property
+    def tax_exemption(self) -> TaxExemption | None:
+        exemption = vat.EXEMPTIONS.get(self.tax_category)
+        return None if exemption is None else TaxExemption.model_validate(exemption)
 
 
 class CustomerSum(BaseModel):
@@ -217,7 +235,7 @@ class AnnexEntryView(BaseModel):
     operation_id="previewInvoice",
     summary="What a month will cost",
     response_model=PreviewView,
-    responses=refusals("no_price", "tax_regime_unsupported"),
+    responses=refusals("no_price", *vat.TREATMENT_CODES),
 )
 async def preview_(
     call: Read,
@@ -229,11 +247,11 @@ async def preview_(
     month = BillingMonth.containing(call.today) if period is None else BillingMonth.parse(period)
     made = await preview(call.session, call.reseller_id, month, now=call.now)
     sums = asdict(made.total)
-    vat = sums.pop("rate")
+    rate = sums.pop("rate")
     view = PreviewView(
         **sums,
-        tax_category=vat["category"],
-        rate_basis_points=vat["rate_basis_points"],
+        tax_category=rate["category"],
+        rate_basis_points=rate["rate_basis_points"],
         period=str(month),
         is_estimate=made.is_estimate,
         lines=[

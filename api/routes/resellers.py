@@ -13,10 +13,10 @@ from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routes.account import ApiKeyCreated, ApiKeyOrder, make_key
 from api.routing import Route
+from billing.vat_checks import want_check
 from provisioning import policies, tenants
 from provisioning.core.ids import ID_PATTERN
 from provisioning.orders import PolicyShape
-from provisioning.tenants import Reseller, TenantUsage
 from provisioning.terms import Standing
 
 router = APIRouter(prefix="/v1", tags=["operator"], route_class=Route)
@@ -130,13 +130,13 @@ class ResellerView(PolicyShape):
     version: int = Field(description="Counts the changes; the ETag begins with it.")
 
 
-def _view(reseller: Reseller, usage: Mapping[str, TenantUsage]) -> ResellerView:
+def _view(reseller: tenants.Reseller, usage: Mapping[str, tenants.TenantUsage]) -> ResellerView:
     view = ResellerView.model_validate(reseller)
     view.mailboxes_used, view.customers_used = usage[reseller.id].mailboxes, usage[reseller.id].customers
     return view
 
 
-async def _answer(call: Call, reseller: Reseller, *, status: int = 200) -> Response:
+async def _answer(call: Call, reseller: tenants.Reseller, *, status: int = 200) -> Response:
     await call.session.flush()  # the version that is shown is the one stored
     view = _view(reseller, await tenants.usage_of(call.session, [reseller.id], [reseller.id]))
     location = f"/v1/resellers/{reseller.id}" if status == 201 else None
@@ -154,6 +154,7 @@ async def _answer(call: Call, reseller: Reseller, *, status: int = 200) -> Respo
 async def create(order: ResellerOrder, call: Write) -> Response:
     reseller = await tenants.create_reseller(call.session, now=call.now, **order.model_dump())
     await call.record("reseller.create", [reseller.id], **order.model_dump(mode="json", exclude_unset=True))
+    await want_check(call.session, reseller)
     return await _answer(call, reseller, status=201)
 
 
@@ -185,6 +186,8 @@ async def change(reseller_id: ResellerId, change: ResellerChange, call: Write) -
     reseller = await _locked(call, reseller_id)
     await policies.change_reseller(call.session, reseller, change.model_dump(exclude_unset=True), on=call.today)
     await call.record("reseller.change", [reseller_id], **change.model_dump(mode="json", exclude_unset=True))
+    if change.model_fields_set & {"country", "postcode", "vat_id"}:
+        await want_check(call.session, reseller)
     return await _answer(call, reseller)
 
 
@@ -229,7 +232,7 @@ async def create_key(reseller_id: ResellerId, order: ApiKeyOrder, call: Write) -
     return await make_key(call, reseller_id, order)
 
 
-async def _locked(call: Call, reseller_id: str) -> Reseller:
+async def _locked(call: Call, reseller_id: str) -> tenants.Reseller:
     reseller = await policies.lock_reseller(call.session, reseller_id)
     call.check_if_match(reseller.version)
     return reseller

@@ -13,6 +13,7 @@ from billing.documents.texts import TEXTS, format_day, format_rate, grouped_iban
 from billing.models import Invoice, InvoiceLine
 from billing.money import Language, format_eur
 from billing.rating import Line, explain
+from billing.vat import EXEMPTIONS
 
 CLASSES = {"pop3": "POP3", "imap": "IMAP", "exchange": "Exchange"}
 
@@ -33,6 +34,7 @@ def render_invoice(invoice: Invoice, lines: Sequence[InvoiceLine], language: Lan
     """
     return _environment.get_template("invoice.html").render(
         customers=list(_customers(lines)),
+        exemption=getattr(EXEMPTIONS.get(invoice.tax_category), language, None),
         example=explain(_as_rated(lines[0]), language) if lines else None,
         invoice=invoice,
         language=language,

@@ -11,6 +11,10 @@ from provisioning.core.embedded import default_directory
 SETTINGS_PREFIX = "POSTFACHWERK_"
 
 
+class ConfigurationError(Exception):
+    """The settings do not suffice; the message names the fix."""
+
+
 class Settings(BaseSettings):
     """Every field is an environment variable of the same name with the prefix POSTFACHWERK_."""
 
@@ -93,4 +97,13 @@ class Settings(BaseSettings):
     )
     datev_fiscal_year_starts_in: int = Field(
         default=1, ge=1, le=12, description="Month in which your fiscal year begins."
+    )
+    vies_url: str = Field(
+        default="https://ec.europa.eu/taxation_customs/vies/rest-api",
+        description="Where VAT ids of resellers in other EU countries are checked. When empty nobody is asked, "
+        "and their invoices wait.",
+    )
+    vies_timeout_seconds: float = Field(default=20.0, ge=1.0, le=120.0, description="How long VIES may take to answer.")
+    vat_check_days: int = Field(
+        default=90, ge=1, le=365, description="Days for which a VAT id that VIES has confirmed is not asked for again."
     )

@@ -89,7 +89,9 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
 
 
 async def _make_odd_resellers(session: AsyncSession, facts: Facts) -> None:
-    """One whose invoice cannot be written, and a suspended one."""
+    """One whose invoice cannot be written, one of another EU country, and a suspended one."""
+    abroad = await factories.make_reseller(session, country="AT", postcode="5020", vat_id="ATU12345675")
+    facts.own["eu_reseller_id"] = abroad.id
     reseller = await factories.make_reseller(session, city="")
     customer = await factories.make_customer(session, reseller)
     await add_mailboxes(session, reseller.id, customer.id, starts_on=date(2026, 10, 5), ends_on=date(2026, 11, 1))

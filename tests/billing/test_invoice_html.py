@@ -148,3 +148,19 @@ def test_an_invoice_over_nothing_asks_for_nothing() -> None:
 )
 def test_a_rate_is_written_as_people_write_it(basis_points: int, german: str, english: str) -> None:
     assert (format_rate(basis_points, "de"), format_rate(basis_points, "en")) == (german, english)
+
+
+@pytest.mark.parametrize(
+    ("category", "de", "en"),
+    [
+        ("AE", "Steuerschuldnerschaft des Leistungsempfängers.", "Reverse charge."),
+        ("E", "steuerfrei als Kleinunternehmer gemäß § 19 UStG", "exempt as a small business"),
+        ("O", "Nicht im Inland steuerbare Leistung", "Not subject to German VAT"),
+    ],
+)
+def test_an_invoice_without_tax_says_why(category: str, de: str, en: str) -> None:
+    untaxed = invoice()
+    untaxed.tax_category, untaxed.rate_basis_points, untaxed.tax_cents = category, 0, 0
+    assert de in text_of(render_invoice(untaxed, LINES))
+    assert en in text_of(render_invoice(untaxed, LINES, "en"))
+    assert de not in text_of(render_invoice(invoice(), LINES))

@@ -146,7 +146,7 @@ class TestPreview:
             assert refusal.value.code == "no_price"
             with pytest.raises(Conflict) as refusal:
                 await preview(session, await add_reseller(session, country="AT"), NOVEMBER, now=IN_DECEMBER)
-            assert refusal.value.code == "tax_regime_unsupported"
+            assert refusal.value.code == "vat_id_missing"
             with pytest.raises(NotFound):
                 await preview(session, new_id("res"), NOVEMBER, now=IN_DECEMBER)
 
@@ -159,7 +159,7 @@ class TestCostOf:
             customer_id = await add_customer(session, reseller_id)
             await add_mailboxes(session, reseller_id, customer_id, count=9)
             wanted = Period("mbx_new", customer_id, "exchange", "de-fra-1", date(2026, 11, 30), None)
-            change = await cost_of(session, reseller_id, NOVEMBER, extra=[wanted])
+            change = await cost_of(session, reseller_id, NOVEMBER, extra=[wanted], now=IN_DECEMBER)
         assert (change.before.net_cents, change.after.net_cents) == (9 * 790, 9 * 690 + 23)
 
     async def test_a_change_of_class_ends_one_period_and_begins_another(self, fresh_database: Database) -> None:
@@ -173,7 +173,8 @@ class TestCostOf:
                 *await add_mailboxes(session, reseller_id, customer_id, starts_on=today),
             )
             changed = [Period(each, customer_id, "imap", "de-fra-1", today, None) for each in (old, young)]
-            change = await cost_of(session, reseller_id, NOVEMBER, extra=changed, ended={old: today, young: today})
+            ended = {old: today, young: today}
+            change = await cost_of(session, reseller_id, NOVEMBER, extra=changed, ended=ended, now=IN_DECEMBER)
         assert change.before.net_cents == 790 + 395 + 0
         assert change.after.net_cents == 395 + 290
 
@@ -190,5 +191,6 @@ class TestCostOf:
                 reseller_id,
                 NOVEMBER,
                 ended={young: today, old: today + timedelta(days=10)},
+                now=IN_DECEMBER,
             )
         assert change.after.net_cents == round((1 + 25) * 790 / 30)

@@ -185,7 +185,7 @@ class TestPark:
         async with fresh_database.as_system() as session:
             items = await runs.list_items(session, run.id, state=ItemState.PARKED)
         assert {item.reseller_id: (item.code, item.reason) for item in items} == {
-            abroad: ("tax_regime_unsupported", "No VAT rate is known for country AT."),
+            abroad: ("vat_id_missing", "A business in AT is billed by its VAT id. Add the id to the reseller."),
             homeless: ("address_incomplete", "The reseller's address lacks: street, city."),
             unpriced: ("no_price", "No price list that holds on 2026-11-01 names exchange."),
         }
@@ -227,7 +227,7 @@ class TestPark:
         async with fresh_database.as_system() as session:
             run = await runs.get_run(session, run_id)
             await drafts.rate_and_draft(session, run, now=IN_DECEMBER)
-            await drafts.check(session, run)
+            await drafts.check(session, run, now=IN_DECEMBER)
             run.state = RunState.FINALISING
         async with fresh_database.as_system() as session:
             await session.execute(text("update reseller set country = 'AT' where id = :id"), {"id": moves})
