@@ -9,7 +9,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from billing.vat import Regime
@@ -142,6 +142,7 @@ class InvoiceRunItem(Table, table=True):
     __table_args__ = (
         CheckConstraint("(state = 'parked') = (code is not null and reason is not null)", name="parked_has_reason"),
         Index("ix_invoice_run_item_run_id_state_reseller_id", "run_id", "state", "reseller_id"),
+        Index("ix_invoice_run_item_parked_code", "code", postgresql_where=text("state = 'parked'")),
     )
 
     run_id: str = Field(sa_type=Id, primary_key=True, foreign_key="invoice_run.id")

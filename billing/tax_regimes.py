@@ -18,6 +18,9 @@ _BILLED = text(
     "order by period_starts_on desc limit 1"
 )
 
+# A run that is numbering goes by the regime it has read: wait for its block, and let the next one read anew.
+_BETWEEN_BLOCKS = text("lock table invoice_run in exclusive mode")
+
 
 async def set_tax_regime(session: AsyncSession, valid_from: date, regime: Regime, *, now: datetime) -> TaxRegime:
     """Let a regime hold from a day on, in place of another one of the same day.
@@ -25,6 +28,7 @@ async def set_tax_regime(session: AsyncSession, valid_from: date, regime: Regime
     A month goes by the regime of its last day. Raises Conflict `tax_regime_in_use` when an invoice of a month that it
     would change is final.
     """
+    await session.execute(_BETWEEN_BLOCKS)
     billed: date | None = await session.scalar(_BILLED, {"valid_from": valid_from})
     if billed is not None:
         raise Conflict(

@@ -21,7 +21,8 @@ from provisioning.core.jobs import VAT_CHECK, enqueue
 SWEEP_MAX = 100
 """How many questions one sweep enqueues; the next one takes the rest."""
 
-# After the n-th question in a row without an answer: 1, 2, 4, ... minutes, an hour at most.
+# After the n-th question in a row without an answer: 1, 2, 4, ... minutes, an hour at most. Nobody is asked for twice
+# because VIES takes longer to answer than the next sweep to come.
 _WANTED = text(
     """
     select reseller.id from reseller
@@ -43,6 +44,8 @@ _WANTED = text(
             ), '-infinity')
     ) tries on true
     where reseller.country <> :home and not exists (
+            select from procrastinate_jobs job where job.lock = :task || ':' || reseller.id and job.status = 'doing'
+        ) and not exists (
             select from unnest(cast(:vat_area_countries as text[]), cast(:vat_area_patterns as text[]))
                 as area (country, pattern)
             where area.country = reseller.country and upper(replace(reseller.postcode, ' ', '')) ~ area.pattern
@@ -76,7 +79,9 @@ _CHANGED = text(
 
 async def sweep_checks(session: AsyncSession, *, now: datetime) -> int:
     """Enqueue a question for every reseller of whose VAT id an answer is wanted; how many."""
-    wanted = (await session.scalars(_WANTED, {**TERRITORIES, "home": HOME, "now": now, "limit": SWEEP_MAX})).all()
+    wanted = (
+        await session.scalars(_WANTED, {**TERRITORIES, "home": HOME, "task": VAT_CHECK, "now": now, "limit": SWEEP_MAX})
+    ).all()
     await enqueue(session, VAT_CHECK, list(wanted))
     return len(wanted)
 

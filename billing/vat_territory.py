@@ -93,7 +93,10 @@ AREAS: Final[tuple[tuple[str, str, Place], ...]] = (
     # Livigno and Campione d'Italia.
     ("IT", f"{_CODE}(23041|22061)", Place.SPECIAL),
 )
-"""Country, postcode (whole, in capitals, without spaces) and what the area is, apart from the rest of its country."""
+"""Country, postcode (whole, in capitals, without spaces) and what the area is, apart from the rest of its country.
+
+There is one row a country: a buyer is found in one of them only.
+"""
 
 
 def country_place(country: str) -> Place:

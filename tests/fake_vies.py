@@ -37,9 +37,21 @@ class FakeVies:
     outcomes: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     numbers: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: Request) -> Response:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            for _ in range(200):
+                await asyncio.sleep(0)  # whoever else is asking comes in meanwhile
+            return await self._answer(request)
+        finally:
+            self.at_once -= 1
+
+    async def _answer(self, request: Request) -> Response:
         question = await request.json()
         if not isinstance(question, dict) or not question.keys() <= _FIELDS or not {"countryCode"} <= question.keys():
             return refusal("INVALID_INPUT", status=400)

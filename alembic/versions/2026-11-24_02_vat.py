@@ -45,9 +45,17 @@ def upgrade() -> None:
     make_immutable("vat_check")
     op.add_column("invoice", sa.Column("vat_check_id", sa.String(collation="C"), nullable=True))
     op.create_foreign_key(op.f("fk_invoice_vat_check_id_vat_check"), "invoice", "vat_check", ["vat_check_id"], ["id"])
+    op.create_index(
+        "ix_invoice_run_item_parked_code",
+        "invoice_run_item",
+        ["code"],
+        unique=False,
+        postgresql_where=sa.text("state = 'parked'"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_invoice_run_item_parked_code", table_name="invoice_run_item")
     op.drop_constraint(op.f("fk_invoice_vat_check_id_vat_check"), "invoice", type_="foreignkey")
     op.drop_column("invoice", "vat_check_id")
     drop_immutable("vat_check")

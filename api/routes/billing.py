@@ -195,12 +195,14 @@ class InvoiceView(InvoiceSummary):
         **_INVOICE,
         seller={**_ADDRESS, **_BANK, "vat_id": "DE123456788", "email": "rechnung@postfachwerk.example"},
         buyer={"id": "res_01k9z3f6m2w5t8y1c4e7h0j3n6", **_ADDRESS, "vat_id": None, "email": "office@it-haus.example"},
+        vat_check_id=None,
         lines=[{"position": 1, **_LINE}],
         customers=[_CUSTOMER],
     )
 
     seller: Seller
     buyer: Buyer
+    vat_check_id: str | None = Field(description="The answer of VIES that a reverse charge rests on.")
     lines: list[InvoiceLineView]
     customers: list[CustomerSum]
 
@@ -293,6 +295,7 @@ async def read(invoice_id: InvoiceId, call: Read) -> Response:
         **InvoiceSummary.model_validate(invoice).model_dump(),
         seller=Seller.model_validate(invoice.seller),
         buyer=Buyer.model_validate(invoice.buyer),
+        vat_check_id=invoice.vat_check_id,
         lines=[InvoiceLineView.model_validate(line) for line in lines],
         customers=[CustomerSum.model_validate(each) for each in invoices.per_customer(lines)],
     )

@@ -17,6 +17,8 @@ import httpx
 from billing.models import VatAnswer
 
 ANSWER_BYTES_MAX: Final = 64 * 1024
+# VIES and the countries behind it refuse who asks for much at once.
+AT_ONCE_MAX: Final = 3
 # Said of the id that was asked for. Every other code is of the service, the country, or of who asks.
 _SAYS_INVALID: Final = "INVALID_INPUT"
 _NOT_TOLD: Final = {"", "---"}
@@ -44,6 +46,7 @@ class Vies:
         self._url = f"{url.rstrip('/')}/check-vat-number"
         self._requester = requester
         self._timeout_seconds = timeout_seconds
+        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
         self._client = httpx.AsyncClient(timeout=timeout_seconds, headers={"Accept": "application/json"})
 
     async def check(self, vat_id: str) -> ViesAnswer:
@@ -56,7 +59,7 @@ class Vies:
             }
         try:
             # httpx bounds each step, and a server may take many.
-            async with asyncio.timeout(self._timeout_seconds):
+            async with self._turns, asyncio.timeout(self._timeout_seconds):
                 status, content = await self._post(question)
         except (TimeoutError, httpx.TimeoutException):
             return ViesAnswer(VatAnswer.UNAVAILABLE, error="timeout")

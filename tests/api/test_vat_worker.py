@@ -53,10 +53,10 @@ async def test_who_waits_for_vies_is_billed_when_it_is_back(
 
         with serving(working, beside=beside):
             until(lambda: read("select state, parked, finalised from invoice_run") == [("succeeded", 1, 1)])
-            until(lambda: read("select answer, error from vat_check") == [("unavailable", "MS_MAX_CONCURRENT_REQ")])
+            until(lambda: ("unavailable", "MS_MAX_CONCURRENT_REQ") in read("select answer, error from vat_check"))
             assert read("select code from invoice_run_item where state = 'parked'") == [("vat_check_pending",)]
             fake.otherwise = "valid"
             clock.advance(IN_DECEMBER + timedelta(minutes=1))
             until(lambda: read("select state, parked, finalised from invoice_run") == [("succeeded", 0, 2)])
     assert read("select tax_category, gross_cents from invoice order by tax_category") == [("AE", 790), ("S", 940)]
-    assert read("select answer from vat_check order by asked_at") == [("unavailable",), ("valid",)]
+    assert read("select answer from vat_check join invoice on invoice.vat_check_id = vat_check.id") == [("valid",)]

@@ -3,12 +3,13 @@
 from datetime import UTC, date, datetime
 
 import pytest
+from sqlalchemy import text
 
 from billing.periods import BillingMonth
 from billing.tax_regimes import set_tax_regime
 from billing.vat import Regime
 from provisioning.core.database import Database
-from provisioning.core.errors import Conflict
+from provisioning.core.errors import Conflict, Unavailable
 from tests.billing.ledger_factory import IN_DECEMBER, bill
 from tests.billing.vat_world import AUSTRIAN, add_buyer, ask, invoices
 from tests.fake_vies import fake_vies
@@ -53,3 +54,18 @@ class TestSmallBusiness:
             await ask(fresh_database, fake, reseller_id)
         await bill(fresh_database)
         assert await invoices(fresh_database) == [("AE", 0, 790, 0, 790, True)]
+
+    async def test_it_waits_for_a_run_that_is_giving_numbers(self, fresh_database: Database) -> None:
+        await add_buyer(fresh_database)
+        await bill(fresh_database)
+
+        async def set_at_once() -> None:
+            async with fresh_database.as_system() as session:
+                await session.execute(text("set local lock_timeout = '50ms'"))
+                await set_tax_regime(session, date(2027, 1, 1), Regime.STANDARD, now=IN_DECEMBER)
+
+        async with fresh_database.as_system() as numbering:
+            await numbering.execute(text("select id from invoice_run for update"))
+            with pytest.raises(Unavailable):
+                await set_at_once()
+        await set_at_once()

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from billing.models import VatAnswer
 from billing.vat_checks import check_vat_id, list_checks
+from billing.vat_sweeps import sweep_checks
 from provisioning.core.database import Database
 from tests.billing.ledger_factory import IN_DECEMBER, read
 from tests.billing.vat_world import AUSTRIAN, VAT_ID, add_buyer, ask, sweep, treated
@@ -50,6 +51,13 @@ class TestWhenItIsAsked:
             await ask(fresh_database, fake, reseller_id, now=now)
         # An answer in between lets the pauses begin anew.
         assert await sweep(fresh_database, now=now + MINUTE) == ([reseller_id], [])
+
+    async def test_not_while_a_worker_is_asking(self, fresh_database: Database) -> None:
+        await add_buyer(fresh_database, **AUSTRIAN)
+        async with fresh_database.as_system() as session:
+            assert await sweep_checks(session, now=IN_DECEMBER) == 1
+            await session.execute(text("update procrastinate_jobs set status = 'doing'"))
+            assert await sweep_checks(session, now=IN_DECEMBER) == 0
 
     async def test_a_question_without_an_answer_leaves_an_earlier_yes_standing(self, fresh_database: Database) -> None:
         reseller_id = await add_buyer(fresh_database, **AUSTRIAN)

@@ -1,5 +1,6 @@
 """The client of VIES: a clear yes, a clear no, and everything else, which is neither."""
 
+import asyncio
 import json
 import socket
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.gateways.vies import Vies, read_answer
+from billing.gateways.vies import AT_ONCE_MAX, Vies, read_answer
 from billing.models import VatAnswer
 from tests.fake_vies import (
     HUGE,
@@ -84,6 +85,16 @@ async def test_nobody_there_is_no_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert await asked(FakeVies(url=f"http://127.0.0.1:{port}")) == ("unavailable", "unreachable", "", "")
+
+
+async def test_it_asks_for_no_more_than_a_few_at_once() -> None:
+    with fake_vies() as fake:
+        vies = Vies(fake.url)
+        told = await asyncio.gather(*(vies.check(f"ATU1234{number:04}") for number in range(20)))
+        await vies.close()
+    assert {each.answer for each in told} == {VatAnswer.VALID}
+    assert len(fake.asked) == 20
+    assert 1 < fake.most_at_once <= AT_ONCE_MAX
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
