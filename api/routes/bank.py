@@ -253,10 +253,15 @@ async def read_debits(direct_debit_id: FileId, call: Settle) -> Response:
     operation_id="downloadDirectDebits",
     summary="Download a direct debit file for the bank",
     response_class=Response,
-    responses={200: {"content": {"application/xml": {}}, "description": "pain.008.001.08"}},
+    responses={
+        200: {
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "description": "pain.008.001.08",
+        }
+    },
 )
 async def download_debits(direct_debit_id: FileId, call: Settle) -> Response:
     """The bytes as they were made; their SHA-256 is in the file's view."""
     file = await debits.get_file(call.session, direct_debit_id)
     headers = {"Content-Disposition": f'attachment; filename="{file.id}.xml"'}
-    return Response(file.content, media_type="application/xml", headers=headers)
+    return Response(file.content, media_type="application/octet-stream", headers=headers)

@@ -29,29 +29,28 @@ NAME_PATTERN = r"^[^\x00-\x1f]*[^\x00-\x20][^\x00-\x1f]*$"
 
 
 class NewMethod(BaseModel):
-    """A transfer needs nothing; a direct debit the account and the day the mandate was signed on."""
+    """What needs no account: cards and accounts come by a setup link, debits of ours with a mandate."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "transfer"}]})
+
+    kind: Literal[MethodKind.TRANSFER]
+
+
+class NewMandate(BaseModel):
+    """A signed SEPA Core mandate."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [
-                {
-                    "kind": "direct_debit",
-                    "iban": "DE02120300000000202051",
-                    "holder": "IT-Haus Goslar GmbH",
-                    "signed_on": "2026-11-01",
-                },
-                {"kind": "transfer"},
-            ]
+            "examples": [{"iban": "DE02120300000000202051", "holder": "IT-Haus Goslar GmbH", "signed_on": "2026-11-01"}]
         },
     )
 
-    kind: Literal[MethodKind.TRANSFER, MethodKind.DIRECT_DEBIT]
-    iban: str | None = Field(None, max_length=42, description="For a direct debit; spaces are fine.")
+    iban: str = Field(min_length=15, max_length=42, description="Spaces are fine.")
     bic: str | None = Field(None, pattern="^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")
-    holder: str | None = Field(None, min_length=1, max_length=70, pattern=NAME_PATTERN)
+    holder: str = Field(min_length=1, max_length=70, pattern=NAME_PATTERN)
     mandate_reference: str | None = Field(None, pattern=REFERENCE_PATTERN, description="One is made when left out.")
-    signed_on: Day | None = Field(None, description="Not in the future.")
+    signed_on: Day = Field(description="Not in the future.")
 
 
 class MethodView(BaseModel):
@@ -108,17 +107,38 @@ async def list_(call: Read, page: PageDep) -> Response:
 @router.post(
     "/payment-methods",
     operation_id="createPaymentMethod",
-    summary="Pay by transfer, or by direct debit",
+    summary="Pay by transfer",
+    status_code=201,
+    response_model=MethodView,
+)
+async def create(new: NewMethod, call: Write) -> Response:
+    """Invoices are no longer collected but wait for the transfer."""
+    method = await methods.add_transfer(call.session, call.reseller_id, now=call.now)
+    await call.record("payment_method.create", [method.id], kind=new.kind.value)
+    return await _shown(call, method, status=201)
+
+
+@router.post(
+    "/mandates",
+    operation_id="createMandate",
+    summary="Pay by direct debit under a mandate",
     status_code=201,
     response_model=MethodView,
     responses=refusals("mandate_reference_taken"),
 )
-async def create(new: NewMethod, call: Write) -> Response:
-    """Invoices are collected with it from now on. Cards and accounts at Stripe come by a setup link."""
-    if new.kind is MethodKind.TRANSFER:
-        method = await methods.add_transfer(call.session, call.reseller_id, now=call.now)
-    else:
-        method = await _add_debit(new, call)
+async def create_mandate(new: NewMandate, call: Write) -> Response:
+    """Makes a payment method, which invoices are collected with from now on."""
+    _check_mandate(new, call)
+    method = await methods.add_direct_debit(
+        call.session,
+        call.reseller_id,
+        iban=compact(new.iban),
+        bic=new.bic,
+        holder=new.holder,
+        mandate_reference=new.mandate_reference or new_id("PFW").replace("_", "-").upper(),
+        signed_on=new.signed_on,
+        now=call.now,
+    )
     await call.record("payment_method.create", [method.id], kind=method.kind.value)
     return await _shown(call, method, status=201)
 
@@ -164,28 +184,15 @@ async def detach(payment_method_id: MethodId, call: Write) -> Response:
     return await _shown(call, method)
 
 
-async def _add_debit(new: NewMethod, call: Call) -> PaymentMethod:
-    """Raises Invalid for what a mandate lacks."""
-    iban = compact(new.iban or "")
+def _check_mandate(new: NewMandate, call: Call) -> None:
+    """Raises Invalid."""
     errors = []
-    if not is_iban(iban):
+    if not is_iban(new.iban):
         errors.append(FieldError("/iban", "invalid_iban", "the IBAN of an account in the SEPA, with its check digits"))
-    if new.holder is None:
-        errors.append(FieldError("/holder", "missing", "whose account it is"))
-    if new.signed_on is None or new.signed_on > call.today:
-        errors.append(FieldError("/signed_on", "invalid_day", "the day the mandate was signed, not in the future"))
-    if errors or new.holder is None or new.signed_on is None:
-        raise Invalid("A direct debit needs an account and a mandate.", errors=errors)
-    return await methods.add_direct_debit(
-        call.session,
-        call.reseller_id,
-        iban=iban,
-        bic=new.bic,
-        holder=new.holder,
-        mandate_reference=new.mandate_reference or new_id("PFW").replace("_", "-").upper(),
-        signed_on=new.signed_on,
-        now=call.now,
-    )
+    if new.signed_on > call.today:
+        errors.append(FieldError("/signed_on", "too_late", "the day the mandate was signed, today or before"))
+    if errors:
+        raise Invalid("This is no mandate that a bank would take.", errors=errors)
 
 
 async def _shown(call: Call, method: PaymentMethod, *, status: int = 200) -> Response:

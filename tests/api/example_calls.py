@@ -45,6 +45,7 @@ CALLS: dict[str, ExampleCall] = {
     "createApiKey": ExampleCall(once="secret"),
     "createCustomer": ExampleCall(),
     "createDirectDebits": ExampleCall(),
+    "createMandate": ExampleCall(),
     "createPasswordLink": ExampleCall(once="url"),
     "createPaymentMethod": ExampleCall(),
     "createPriceList": ExampleCall(),

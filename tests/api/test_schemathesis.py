@@ -14,6 +14,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
+from api.routes.bank import STATEMENT_CODES
 from provisioning.core.database import Database
 from tests.api.loopback import serving
 from tests.api.route_table import operations
@@ -29,6 +30,7 @@ FOR_ANYBODY = ["account", "audit", "data centres", "service"]
 
 # What can be wrong with a value that the schema takes: codes of fields, or of the problem where it names none.
 BEYOND_SCHEMAS = {
+    *STATEMENT_CODES,  # a file of the bank is checked by what is in it
     "given_twice",  # one line for each class
     "idempotency_key_reused",  # the same key, drawn again for another call
     "in_past",  # depends on the day
@@ -38,6 +40,7 @@ BEYOND_SCHEMAS = {
     "invalid_character",  # NUL, which JSON allows and PostgreSQL cannot keep
     "invalid_cursor",  # opaque: only what an answer held is one
     "invalid_domain",  # IDNA
+    "invalid_iban",  # its check digits
     "invalid_price",  # tiers rise from each to the next
     "null",  # in a change: a field that is always there cannot be taken away
     "order",  # a validity ends after it begins
