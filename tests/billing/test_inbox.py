@@ -7,7 +7,7 @@ import pytest
 import stripe
 from sqlalchemy import text
 
-from billing.gateways.base import Event, ForgedWebhook
+from billing.gateways.base import ChargeRequest, Event, ForgedWebhook
 from billing.inbox import handle_event, poll_events, store_events
 from tests.billing.ledger_factory import read
 from tests.billing.payment_world import CARD, IBAN, SECRET, START, Till
@@ -120,6 +120,25 @@ async def test_an_event_about_what_is_not_there_yet_waits_and_is_handled_then(ti
     till.let_pass(hours=1)
     assert await till.hear() == 0
     assert await read(till.database, "select kind, is_default from payment_method") == [("card", True)]
+
+
+async def test_a_charge_whose_payment_is_not_committed_yet_is_booked_once_it_is(till: Till) -> None:
+    reseller_id = await till.add_payer(card=CARD)
+    [first] = await till.bill(reseller_id, 1000)
+    await till.collect(first)
+    body = (await read(till.database, "select request from payment_attempt"))[0][0]
+    later = ChargeRequest(**{**body, "payment_id": "pay_later", "invoice_id": "inv_later", "amount_cents": 1786})
+    intent = await till.gateway.charge(later, key="later")
+    await store(till, Event("evt_early", "payment_intent.succeeded", intent.id, till.now))
+    assert not await handle(till, "evt_early")
+    [second] = await till.bill(reseller_id, 1786)
+    async with till.database.transaction() as session:  # the superuser of a test can name a payment
+        await session.execute(text("set local session_replication_role = replica"))
+        query = text("update payment set id = 'pay_later' where invoice_id = :invoice_id")
+        await session.execute(query, {"invoice_id": second})
+    till.let_pass(minutes=5)
+    assert await handle(till, "evt_early")
+    assert ((await till.payment(second))["status"], await till.entries(second)) == ("paid", [("receipt", 1786)])
 
 
 async def test_what_nobody_ever_knows_is_given_up_after_three_days(till: Till) -> None:
