@@ -160,6 +160,8 @@ async def _receive(
     session: AsyncSession, entry: StatementEntry, items: dict[str, OpenItem], *, now: datetime
 ) -> Payment | None:
     """Book money that came in; the first of the payments it settles, None when that is for a person to say."""
+    if entry.transactions > 1:
+        return await _receive_batch(session, entry, items, now=now)
     found = match(entry, list(items.values()))
     settled: list[Payment] = []
     for item in sorted(found.items, key=lambda item: item.id):
@@ -178,6 +180,42 @@ async def _receive(
     for reseller_id in sorted({payment.reseller_id for payment in settled}):
         await apply_balance(session, reseller_id, now=now)
     return settled[0] if settled else None
+
+
+# What a bank may have put into one sum: a whole file, one day of it, or one sort of debits on a day.
+_BATCHES = text(
+    """
+    select distinct array_agg(id order by id) as ids from (
+        select id, amount_cents, request ->> 'file_id' as file_id, request ->> 'collection_on' as collection_on,
+            request ->> 'sequence' as sequence
+        from payment_attempt where kind = 'debit' and state = 'processing'
+    ) debit
+    group by grouping sets ((file_id, collection_on, sequence), (file_id, collection_on), (file_id))
+    having sum(amount_cents) = :amount_cents and count(*) = :transactions
+    """
+)
+
+
+async def _receive_batch(
+    session: AsyncSession, entry: StatementEntry, items: dict[str, OpenItem], *, now: datetime
+) -> Payment | None:
+    """Book the sum of debits that the bank did not itemise, where it can be one batch of ours only."""
+    batch = {"amount_cents": entry.amount_cents, "transactions": entry.transactions}
+    found = (await session.scalars(_BATCHES, batch)).all()
+    if len(found) != 1:
+        return None
+    query = select(PaymentAttempt).where(col(PaymentAttempt.id).in_(found[0])).order_by(col(PaymentAttempt.payment_id))
+    settled: list[Payment] = []
+    for debit in (await session.scalars(query)).all():
+        payment = await lock_payment(session, debit.payment_id)
+        source = f"bank:{entry.key}:{payment.id}"
+        kind, amount = EntryKind.RECEIPT, debit.amount_cents
+        await book(session, payment, kind, amount, source=source, now=now, booked_on=entry.booked_on)
+        finish(debit, AttemptState.SUCCEEDED, now=now)
+        await restate(session, payment, now=now)
+        items.pop(payment.id, None)
+        settled.append(payment)
+    return settled[0]
 
 
 async def _return(

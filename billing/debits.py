@@ -106,8 +106,9 @@ async def make_debits(
         created_at=now,
     )
     session.add(file)
+    sequences = _sequences(due)
     for each in due:
-        await _send(session, each, file, now=now)
+        await _send(session, each, file, sequence=sequences[each.attempt_id], now=now)
     return Made(file, tuple(left_out))
 
 
@@ -150,11 +151,24 @@ def end_to_end_id(attempt_id: str) -> str:
     return attempt_id.replace("_", "-")
 
 
-async def _send(session: AsyncSession, due: _Due, file: DirectDebitFile, *, now: datetime) -> None:
+def _sequences(due: Sequence[_Due]) -> dict[str, str]:
+    """FRST or RCUR of each, in the order in which the file is written: banks book each sort in one sum."""
+    begun: set[str] = set()
+    sequences = {}
+    for each in sorted(due, key=lambda one: (one.debit.collection_on, one.debit.mandate.reference, one.attempt_id)):
+        mandate = each.debit.mandate
+        is_first = mandate.last_used_on is None and mandate.reference not in begun
+        sequences[each.attempt_id] = "FRST" if is_first else "RCUR"
+        begun.add(mandate.reference)
+    return sequences
+
+
+async def _send(session: AsyncSession, due: _Due, file: DirectDebitFile, *, sequence: str, now: datetime) -> None:
     body = {
         "file_id": file.id,
         "end_to_end_id": due.debit.end_to_end_id,
         "collection_on": due.debit.collection_on.isoformat(),
+        "sequence": sequence,
         "amount_cents": due.amount_cents,
     }
     attempt = await open_attempt(

@@ -70,6 +70,33 @@ async def test_a_debit_is_paid_when_the_statement_shows_it(till: Till) -> None:
     assert await till.attempts(invoice) == [("debit", "succeeded", None, None)]
 
 
+async def test_debits_that_the_bank_credits_in_one_sum_are_all_paid(till: Till) -> None:
+    invoices = await till.bill(await add_debtor(till), 1786, 2500)
+    [other] = await till.bill(await add_debtor(till, reference="PFW-2"), 900)
+    await make_file(till)
+    assert await import_(till, line("k0", 5000, transactions=3)) == (0, 1, 0), "no batch of ours has this sum"
+    assert await import_(till, line("k1", 1786 + 2500 + 900, transactions=3)) == (1, 0, 0)
+    for invoice in (*invoices, other):
+        assert ((await till.payment(invoice))["status"], (await till.payment(invoice))["due"]) == ("paid", 0)
+    assert await import_(till, line("k1", 1786 + 2500 + 900, transactions=3)) == (0, 0, 1)
+
+
+async def test_each_sort_of_debits_that_the_bank_credits_by_itself_is_paid(till: Till) -> None:
+    first, second = await till.bill(await add_debtor(till), 1786, 2500)
+    [other] = await till.bill(await add_debtor(till, reference="PFW-2"), 900)
+    content = (await make_file(till)).file.content
+    assert (content.count(b"FRST"), content.count(b"RCUR")) == (1, 1)
+    rows = await read(
+        till.database,
+        "select request ->> 'sequence', count(*), sum(amount_cents)::bigint from payment_attempt group by 1",
+    )
+    batches = {row[0]: row[1:] for row in rows}
+    assert (batches["FRST"][0], batches["RCUR"][0]) == (2, 1)
+    assert await import_(till, line("k1", batches["FRST"][1], transactions=2)) == (1, 0, 0)
+    paid = [(await till.payment(each))["status"] for each in (first, second, other)]
+    assert sorted(paid) == ["paid", "paid", "processing"]
+
+
 @pytest.mark.parametrize("was_paid", [True, False])
 @pytest.mark.parametrize(("reason", "usable"), [("AM04", True), ("MD06", False), ("AC04", False)])
 async def test_a_debit_that_comes_back_opens_the_invoice_with_the_fee(
