@@ -20,7 +20,7 @@ def add_billing_jobs(jobs: App, context: Context, *, billing: str) -> None:
     @jobs.task(name=INVOICE_RUN)
     async def invoice_run(key: str) -> None:
         run = await continue_run(database, key, now=clock.now(), issuer=context.issuer)
-        log.info("invoice run", run=key, month=f"{run.month:%Y-%m}", state=str(run.state), parked=run.parked)
+        log.info("invoice run", run=key, closes_on=f"{run.closes_on}", state=str(run.state), parked=run.parked)
 
     @jobs.task(name=VAT_CHECK)
     async def vat_check(key: str) -> None:

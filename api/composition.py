@@ -53,6 +53,7 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 creditor_id=settings.creditor_id,
                 gateway=gateway,
                 policy=policy_of(settings),
+                price_notice_days=settings.price_notice_days,
                 test_clock=test_clock,
                 sandbox_zone=zone,
             )

@@ -33,5 +33,6 @@ class Context:
     policy: CollectionPolicy = field(default_factory=CollectionPolicy)
     vies: Vies | None = None
     vat_check_days: int = 90
+    price_notice_days: int = 30
     test_clock: TestClock | None = None
     sandbox_zone: SandboxZone | None = None

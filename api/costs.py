@@ -5,8 +5,7 @@ from datetime import date
 
 from api.deps import Call
 from api.previews import CostView
-from billing.periods import BillingMonth
-from billing.preview import cost_of
+from billing.preview import cost_of, running_periods
 from billing.rating import Period
 from provisioning.core.errors import Conflict
 from provisioning.models import Mailbox
@@ -54,15 +53,15 @@ def _period(mailbox_id: str, customer_id: str, service_class: ServiceClass, loca
 
 
 async def _cost(call: Call, *, extra: Sequence[Period], ended: Mapping[str, date]) -> CostView | None:
-    month = BillingMonth.containing(call.today)
+    period, following = await running_periods(call.session, call.reseller_id, call.today)
     try:
-        now = await cost_of(call.session, call.reseller_id, month, extra=extra, ended=ended, now=call.now)
-        then = await cost_of(call.session, call.reseller_id, month.next(), extra=extra, ended=ended, now=call.now)
+        now = await cost_of(call.session, call.reseller_id, period, extra=extra, ended=ended, now=call.now)
+        then = await cost_of(call.session, call.reseller_id, following, extra=extra, ended=ended, now=call.now)
     except Conflict:
         # No price yet, or no VAT treatment: the change itself would go through.
         return None
     return CostView(
-        month=str(month),
+        month=str(period.named),
         net_cents_before=now.before.net_cents,
         net_cents_after=now.after.net_cents,
         difference_cents=now.after.net_cents - now.before.net_cents,

@@ -47,7 +47,8 @@ subjects:
   orders    ordering mailboxes through HTTP, one and in batches, until accepted and until active
   lists     a page of 50 among 1,000, 100,000 and 1,000,000 mailboxes
   access    who can open what, in a customer of 500 among 100,000 mailboxes and 200,000 shares
-  invoices  the monthly run for 1,000 resellers with 10,000, 100,000 and 300,000 mailboxes
+  invoices  the monthly run for 1,000 resellers with 10,000, 100,000 and 300,000 mailboxes, beside loops over objects
+            and, where it is installed, beside bframelib
   documents XML, gate, HTML and PDF/A-3 of an invoice of twelve lines, on one core
 
 Each figure stands beside its floor, which is measured in the same run in turns with it: the least that could stand in
@@ -59,6 +60,7 @@ examples:
   python -m bench                        everything
   python -m bench orders lists           two subjects
   python -m bench --quick                everything small, in about a minute: does it still run?
+  python -m bench invoices --resellers 10000 --mailboxes 100000 1000000 5000000
 """
 
 console = Console(stderr=True)
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     names = list(dict.fromkeys(chosen.subject)) or list(SUBJECTS)
     try:
-        report = _run(names, quick=chosen.quick)
+        report = _run(names, quick=chosen.quick, sizes=tuple(chosen.mailboxes), resellers=chosen.resellers)
     except (LoadError, TimeoutError, EmbeddedPostgresError) as error:
         console.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
         return 1
@@ -88,19 +90,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("subject", nargs="*", choices=SUBJECTS, help="what to measure; all when left out")
     parser.add_argument("--quick", action="store_true", help="small numbers, whose figures say little")
+    parser.add_argument(
+        "--mailboxes", nargs="+", type=_count, default=(), metavar="N", help="other sizes of the invoice run"
+    )
+    parser.add_argument("--resellers", type=_count, metavar="N", help="other number of resellers of the invoice run")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the figures go (%(default)s)")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     return parser
 
 
-def _run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of things")
+    return int(text)
+
+
+def _run(names: Sequence[str], *, quick: bool, sizes: tuple[int, ...], resellers: int | None) -> dict[str, Any]:
     report: dict[str, Any] = {
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
         "machine": _machine(),
         "subjects": {},
     }
-    with _bench(quick=quick) as bench:
+    with _bench(quick=quick, sizes=sizes, resellers=resellers) as bench:
         for name in names:
             subject = SUBJECTS[name](bench)
             _show(subject)
@@ -110,7 +122,7 @@ def _run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _bench(*, quick: bool) -> Iterator[Bench]:
+def _bench(*, quick: bool, sizes: tuple[int, ...], resellers: int | None) -> Iterator[Bench]:
     """A PostgreSQL of its own in the temporary folder, a load generator, and a spinner that says what is done."""
     with (
         tempfile.TemporaryDirectory(prefix="postfachwerk-bench-") as folder,
@@ -126,7 +138,8 @@ def _bench(*, quick: bool) -> Iterator[Bench]:
                 console.print(text, highlight=False)
 
         with EmbeddedPostgres(Path(folder) / "postgresql", settings=POSTGRES_SETTINGS) as embedded:
-            yield Bench(quick, load, lambda: _new_database(embedded), Path(folder) / "servers.log", step)
+            log = Path(folder) / "servers.log"
+            yield Bench(quick, load, lambda: _new_database(embedded), log, step, sizes, resellers)
 
 
 @contextmanager

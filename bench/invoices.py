@@ -6,6 +6,7 @@ security) and neither prices, rounds, taxes, checks nor numbers anything.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -143,7 +144,7 @@ async def run(
     """Fill the database and measure; it must be migrated and empty, and is left full.
 
     Floor and run take turns, one month each a round; figures are medians: seconds, CPU seconds, and the run as
-    a multiple of its floor.
+    a multiple of its floor. `memory_mib` is the most that this process held while it ran, None where it cannot tell.
     """
     database = Database(database_url, pool_size=2)
     try:
@@ -153,6 +154,7 @@ async def run(
         await _fill(database, months, resellers=resellers, mailboxes=mailboxes)
         postmaster = await _postmaster(database)
         floors, runs, phases = [], [], []
+        _forget_peak()
         for month in months:
             floors.append(await _measure_floor(database, month, postmaster))
             cost, of_phases = await _measure_run(database, month, postmaster)
@@ -243,11 +245,26 @@ async def _report(
         "times_floor": run_seconds / floor_seconds,
         "times_floor_cpu": None if run_cpu is None or not floor_cpu else run_cpu / floor_cpu,
         "mailboxes_per_second": mailboxes / run_seconds,
+        "memory_mib": _peak_mib(),
     }
 
 
 async def _days(session: AsyncSession, table: str) -> int:
     return await session.scalar(text(f"select sum(mailbox_days) from {table}")) or 0  # noqa: S608 - one of two constants
+
+
+def _forget_peak() -> None:
+    """Let Linux measure anew the most memory that this process holds; elsewhere it counts from the process's start."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_mib() -> float | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def _median(costs: Sequence[Cost]) -> float:

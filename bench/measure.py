@@ -76,13 +76,17 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every subject is given. `step` says what is done next."""
+    """What every subject is given. `step` says what is done next; `sizes` (mailboxes) and `resellers` are those asked
+    for of the invoice run, if any.
+    """
 
     quick: bool
     generator: Generator
     new_database: Callable[[], AbstractContextManager[str]]
     log: Path
     step: Step
+    sizes: tuple[int, ...] = ()
+    resellers: int | None = None
 
     @property
     def rounds(self) -> int:

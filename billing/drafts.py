@@ -4,41 +4,73 @@ Each function works inside the caller's transaction, which holds the lock on the
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.allowances import CREDIT_HOLDS, allowances_in_use, allowances_sql
 from billing.models import InvoiceRun, Issuer
-from billing.periods import BillingMonth, berlin_day
-from billing.rating_sql import lines_sql, month_parameters
+from billing.periods import BillingPeriod, berlin_day, periods_closing
+from billing.rating_sql import LINE_ORDER, Features, Scope, features_in_use, lines_sql, period_parameters
 from billing.vat_sql import TAX_SQL, treatment_parameters, treatments_sql
 from provisioning.core.ids import new_id
 
 BLOCK = 1_000
 """How many invoices get their numbers in one transaction."""
 
-_RATED = {
-    every: text(f"create temporary table rated on commit drop as {lines_sql(all_resellers=every)}")
-    for every in (True, False)
-}
-
 _DROP_DRAFTS = text("delete from invoice where run_id = :run_id and status = 'draft'")
-_OPEN = text("select reseller_id from invoice_run_item where run_id = :run_id and state <> 'finalised'")
+_ANCHORS = text("select billing_anchor_day, array[]::text[] from reseller group by 1")
+_ANCHORS_OF_OPEN = text(
+    """
+    select billing_anchor_day, array_agg(reseller_id)
+    from invoice_run_item item join reseller on reseller.id = item.reseller_id
+    where run_id = :run_id and state <> 'finalised' group by 1
+    """
+)
 _DROP_ITEMS = text("delete from invoice_run_item where run_id = :run_id and state <> 'finalised'")
+
+# Left from another run in the same transaction, which only a rehearsal has.
+_FORGET = text("drop table if exists rated, total, treatment, allowance")
 
 _TOTALS = text(
     """
     create temporary table total on commit drop as
-    select reseller_id, cast(sum(net_cents) as bigint) as net_cents, unpriced
+    select reseller_id, min(period_starts_on) as period_starts_on, cast(sum(net_cents) as bigint) as net_cents,
+        cast(0 as bigint) as allowances_cents, unpriced
     from rated
     left join (
         select reseller_id, string_agg(distinct service_class, ', ' order by service_class) as unpriced
         from rated where price_cents is null group by reseller_id
     ) lacking using (reseller_id)
     group by reseller_id, unpriced
+    """
+)
+
+_RATED_TOTALS = "select reseller_id, period_starts_on, net_cents from total where net_cents is not null"
+_ALLOWANCES = text(f"create temporary table allowance on commit drop as {allowances_sql(_RATED_TOTALS)}")
+
+_DEDUCT = text(
+    """
+    update total set allowances_cents = taken.cents, net_cents = net_cents - taken.cents
+    from (select reseller_id, cast(sum(amount_cents) as bigint) as cents from allowance group by reseller_id) taken
+    where taken.reseller_id = total.reseller_id
+    """
+)
+
+_ALLOWANCE_ROWS = text(
+    """
+    insert into invoice_allowance (invoice_id, position, reseller_id, kind, discount_id, reason,
+        percent_basis_points, base_cents, amount_cents)
+    select invoice.id, row_number() over (partition by invoice.id order by kind desc), allowance.reseller_id, kind,
+        discount_id, reason, percent_basis_points, base_cents, amount_cents
+    from allowance
+    join invoice on invoice.run_id = :run_id and invoice.status = 'draft'
+        and invoice.reseller_id = allowance.reseller_id
     """
 )
 
@@ -55,7 +87,7 @@ _ITEMS = text(
     join treatment on treatment.reseller_id = total.reseller_id
     cross join lateral (
         select 'no_price' as code,
-            format('No price list that holds on %s names %s.', cast(:starts_on as date), unpriced) as reason
+            format('No price list that holds on %s names %s.', period_starts_on, unpriced) as reason
         where unpriced is not null
         union all
         select treatment.code, treatment.reason where unpriced is null
@@ -68,12 +100,13 @@ _DRAFTED = text("select count(*) from invoice_run_item where run_id = :run_id an
 _INVOICES = text(
     f"""
     insert into invoice (id, reseller_id, run_id, status, period_starts_on, period_ends_on, currency,
-        net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, vat_check_id, created_at)
-    select ids.id, reseller_id, :run_id, 'draft', :starts_on, :ends_on, 'EUR',
-        net_cents, tax_cents, net_cents + tax_cents, tax_category, rate_basis_points, vat_check_id, :now
+        allowances_cents, net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, vat_check_id, created_at)
+    select ids.id, reseller_id, :run_id, 'draft', period_starts_on, :closes_on, 'EUR',
+        allowances_cents, net_cents, tax_cents, net_cents + tax_cents, tax_category, rate_basis_points, vat_check_id,
+        :now
     from (
-        select total.reseller_id, net_cents, tax_category, rate_basis_points, vat_check_id, {TAX_SQL} as tax_cents,
-            row_number() over (order by total.reseller_id) as place
+        select total.reseller_id, period_starts_on, allowances_cents, net_cents, tax_category, rate_basis_points,
+            vat_check_id, {TAX_SQL} as tax_cents, row_number() over (order by total.reseller_id) as place
         from total
         join invoice_run_item item on item.run_id = :run_id and item.reseller_id = total.reseller_id
             and item.state = 'drafted'
@@ -84,17 +117,16 @@ _INVOICES = text(
 )
 
 _LINES = text(
-    """
-    insert into invoice_line (invoice_id, position, reseller_id, customer_id, customer_name, service_class,
+    f"""
+    insert into invoice_line (invoice_id, position, reseller_id, customer_id, customer_name, service_class, kind,
         price_cents, mailbox_days, base_days, net_cents)
-    select invoice.id,
-        row_number() over (partition by invoice.id order by customer_name, customer_id, service_class),
-        rated.reseller_id, customer_id, customer_name, service_class, price_cents, mailbox_days, base_days,
+    select invoice.id, row_number() over (partition by invoice.id order by {LINE_ORDER}),
+        rated.reseller_id, customer_id, customer_name, service_class, kind, price_cents, mailbox_days, base_days,
         rated.net_cents
     from rated
     join invoice on invoice.run_id = :run_id and invoice.status = 'draft'
         and invoice.reseller_id = rated.reseller_id
-    """
+    """  # noqa: S608 - made of constants only
 )
 
 _DRAFTS = "select reseller_id from invoice where run_id = :run_id and status = 'draft'"
@@ -133,6 +165,18 @@ _PARK = text(
     ) problem
     where item.run_id = :run_id and item.state = 'drafted' and item.reseller_id = problem.reseller_id
     """  # noqa: S608 - made of constants only
+)
+
+_PARK_CREDIT = text(
+    """
+    update invoice_run_item item set state = 'parked', code = 'credit_changed',
+        reason = 'Its credit was used by another invoice meanwhile.'
+    from invoice join invoice_allowance used on used.invoice_id = invoice.id and used.kind = 'credit'
+    where item.run_id = :run_id and item.state = 'drafted' and item.reseller_id = invoice.reseller_id
+        and invoice.run_id = :run_id and invoice.status = 'draft' and used.amount_cents > (
+            select coalesce(sum(credit.amount_cents), 0) from credit where credit.reseller_id = invoice.reseller_id
+        )
+    """
 )
 
 _DROP_PARKED = text(
@@ -174,11 +218,22 @@ _FINALISE = text(
         from invoice join reseller on reseller.id = invoice.reseller_id {_PROBLEM}
         where invoice.run_id = :run_id and invoice.status = 'draft'
             and invoice.reseller_id = any(cast(:reseller_ids as text[]))
-            and why.code is null
+            and why.code is null and {CREDIT_HOLDS}
     ) ready
     where invoice.id = ready.id
     returning invoice.reseller_id
     """  # noqa: S608 - made of constants only
+)
+
+# An invoice uses credit once, so its id makes that of the entry.
+_USE_CREDIT = text(
+    """
+    insert into credit (id, reseller_id, amount_cents, reason, invoice_id, actor, created_at)
+    select 'crd_' || substr(invoice.id, 5), invoice.reseller_id, -amount_cents, invoice.number, invoice.id,
+        'invoice run', :now
+    from invoice join invoice_allowance used on used.invoice_id = invoice.id and used.kind = 'credit'
+    where invoice.run_id = :run_id and invoice.reseller_id = any(cast(:reseller_ids as text[]))
+    """
 )
 
 _FINALISED = text(
@@ -199,26 +254,66 @@ async def rate_and_draft(session: AsyncSession, run: InvoiceRun, *, now: datetim
 
     A run that has finalised before rates those that are parked; what is final is not touched.
     """
-    month = BillingMonth.containing(run.month)
-    of_run: dict[str, Any] = {"run_id": run.id}
-    of_month = {**month_parameters(month), **of_run, "now": now}
-    retried = None if run.finished_at is None else (await session.scalars(_OPEN, of_run)).all()
+    of_run: dict[str, Any] = {"run_id": run.id, "closes_on": run.closes_on, "now": now}
+    found = await session.execute(_ANCHORS if run.finished_at is None else _ANCHORS_OF_OPEN, of_run)
+    anchors = dict(tuple(row) for row in found)
     await discard(session, run)
-    await session.execute(_RATED[retried is None], {**of_month, "reseller_ids": list(retried or [])})
+    await session.execute(_FORGET)
+    await _rate(session, run, anchors)
     await session.execute(_TOTALS)
-    await session.execute(_TREATMENTS, await treatment_parameters(session, month, now=now))
-    await session.execute(_ITEMS, of_month)
+    await session.execute(_TREATMENTS, await treatment_parameters(session, _last_period(run), now=now))
+    lowered = await allowances_in_use(session)
+    if lowered:
+        await session.execute(_ALLOWANCES)
+        await session.execute(_DEDUCT)
+    await session.execute(_ITEMS, of_run)
     drafts = await session.scalar(_DRAFTED, of_run) or 0
-    await session.execute(_INVOICES, {**of_month, "ids": sorted(new_id("inv") for _ in range(drafts))})
+    await session.execute(_INVOICES, {**of_run, "ids": sorted(new_id("inv") for _ in range(drafts))})
     await session.execute(_LINES, of_run)
+    if lowered:
+        await session.execute(_ALLOWANCE_ROWS, of_run)
     await _count(session, run)
+
+
+async def _rate(session: AsyncSession, run: InvoiceRun, anchors: Mapping[int, Sequence[str]]) -> None:
+    """Make the table of rated lines, one anchor day that closes with this run after the other: four at most.
+
+    `anchors` are the anchor days there are, each with the resellers to rate when the run is retried.
+    """
+    closing = periods_closing(run.closes_on)
+    scope = Scope.ANCHOR
+    if run.finished_at is not None:
+        scope = Scope.NAMED
+    elif len(anchors) == 1 and anchors.keys() <= closing.keys():
+        scope = Scope.ALL
+    features = await features_in_use(session)
+    # Where nobody closes on this day, the table is made all the same and stays empty.
+    days = sorted(closing.keys() & anchors.keys()) or list(closing)[:1]
+    for anchor_day in days:
+        of_anchor = {"anchor_day": anchor_day, "reseller_ids": list(anchors.get(anchor_day, ()))}
+        statement = _rated(scope, features, more=anchor_day != days[0])
+        await session.execute(statement, {**period_parameters(closing[anchor_day]), **of_anchor})
+
+
+@cache
+def _rated(scope: Scope, features: Features, *, more: bool) -> TextClause:
+    target = "insert into rated" if more else "create temporary table rated on commit drop as"
+    lines = lines_sql(scope, features)
+    dated = "select line.*, cast(:starts_on as date) as period_starts_on"
+    return text(f"{target} {dated} from ({lines}) line")
+
+
+def _last_period(run: InvoiceRun) -> BillingPeriod:
+    """One of those that the run closes: they end on one day, which decides the tax, whenever they began."""
+    return next(iter(periods_closing(run.closes_on).values()))
 
 
 async def check(session: AsyncSession, run: InvoiceRun, *, now: datetime) -> None:
     """Park the drafted resellers for whom no invoice may be issued; they keep no draft."""
     of_run = {"run_id": run.id}
-    of_month = await treatment_parameters(session, BillingMonth.containing(run.month), now=now)
-    await session.execute(_PARK, {**of_run, **of_month})
+    await session.execute(_PARK, {**of_run, **await treatment_parameters(session, _last_period(run), now=now)})
+    if await allowances_in_use(session):
+        await session.execute(_PARK_CREDIT, of_run)
     await session.execute(_DROP_PARKED, of_run)
     await _count(session, run)
 
@@ -235,7 +330,7 @@ async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetim
     parameters = {
         **of_run,
         **series,
-        **await treatment_parameters(session, BillingMonth.containing(run.month), now=now),
+        **await treatment_parameters(session, _last_period(run), now=now),
         "last_number": await session.scalar(_LAST_NUMBER, series),
         "issued_on": issued_on,
         "due_on": issued_on + timedelta(days=issuer.payment_days),
@@ -244,6 +339,8 @@ async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetim
     }
     finalised = (await session.scalars(_FINALISE, parameters)).all()
     await session.execute(_TAKE_NUMBERS, {**series, "count": len(finalised)})
+    if await allowances_in_use(session):
+        await session.execute(_USE_CREDIT, {**of_run, "reseller_ids": list(finalised), "now": now})
     await session.execute(_FINALISED, {**of_run, "reseller_ids": list(finalised)})
     if len(finalised) < len(block):
         await check(session, run, now=now)

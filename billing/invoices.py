@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import Select
 from sqlmodel import col
 
-from billing.models import Invoice, InvoiceLine, InvoiceStatus
+from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceStatus
+from billing.periods import BillingMonth
 from provisioning.core.errors import NotFound
+from provisioning.core.queries import owned
 
 CARRIED_OVER = "carried_over"
 """Start reason in an annex: the mailbox was there before the month began."""
@@ -36,7 +38,8 @@ class CustomerSum:
 @dataclass(frozen=True, slots=True)
 class Stay:
     """Days `[starts_on, ends_on)` of one mailbox in one class, clipped to the invoice's period, and why they
-    begin and end there: the ledger's reasons, or `carried_over` and `continues` at the month's edges.
+    begin and end there: the ledger's reasons, or `carried_over` and `continues` at the period's edges. An add-on
+    stands in place of the class, with its units; `mailbox_days` are days times units.
     """
 
     customer_id: str
@@ -48,11 +51,12 @@ class Stay:
     mailbox_days: int
     start_reason: str
     end_reason: str
+    quantity: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AnnexEntry:
-    """One mailbox of an invoice with its stays, oldest first."""
+    """One mailbox of an invoice with its stays, oldest first, and after them those of its add-ons."""
 
     mailbox_id: str
     stays: tuple[Stay, ...]
@@ -113,7 +117,7 @@ async def list_invoices(
     reseller_id: str | None,
     *,
     run_id: str | None = None,
-    period_starts_on: date | None = None,
+    month: BillingMonth | None = None,
     year: int | None = None,
     number: str | None = None,
     limit: int = 50,
@@ -121,13 +125,14 @@ async def list_invoices(
 ) -> Sequence[Invoice]:
     """Return invoices, newest first; `before` is the id of the last one of the page before.
 
-    `year` is that of the issue, which stands in the number.
+    `month` is the one in which the period begins, `year` that of the issue, which stands in the number.
     """
     query = _of(reseller_id).order_by(col(Invoice.id).desc()).limit(limit)
     if run_id is not None:
         query = query.where(col(Invoice.run_id) == run_id)
-    if period_starts_on is not None:
-        query = query.where(col(Invoice.period_starts_on) == period_starts_on)
+    if month is not None:
+        begins = col(Invoice.period_starts_on)
+        query = query.where(begins >= month.starts_on, begins < month.ends_on)
     if year is not None:
         query = query.where(col(Invoice.year) == year)
     if number is not None:
@@ -143,6 +148,12 @@ async def lines_of(session: AsyncSession, invoice: Invoice) -> Sequence[InvoiceL
         col(InvoiceLine.invoice_id) == invoice.id, col(InvoiceLine.reseller_id) == invoice.reseller_id
     )
     return (await session.scalars(query.order_by(col(InvoiceLine.position)))).all()
+
+
+async def allowances_of(session: AsyncSession, invoice: Invoice) -> Sequence[InvoiceAllowance]:
+    """Return what lowers an invoice as a whole, in the order in which it was taken off."""
+    query = owned(InvoiceAllowance, invoice.reseller_id).where(col(InvoiceAllowance.invoice_id) == invoice.id)
+    return (await session.scalars(query.order_by(col(InvoiceAllowance.position)))).all()
 
 
 def per_customer(lines: Iterable[CustomerLine]) -> list[CustomerSum]:
@@ -167,7 +178,7 @@ async def annex(
     """Return the mailboxes whose days make up an invoice, by mailbox id.
 
     `after` is the id of the last one of the page before. Over all pages, the days of a customer and class are
-    the quantity of their line.
+    the quantity of their lines for days in service and on trial, where the class is charged by the day.
     """
     parameters = {
         "reseller_id": invoice.reseller_id,
@@ -188,9 +199,10 @@ async def annex(
                     row.location,
                     starts_on=row.first_day,
                     ends_on=row.end_day,
-                    mailbox_days=(row.end_day - row.first_day).days,
+                    mailbox_days=(row.end_day - row.first_day).days * row.quantity,
                     start_reason=row.start_reason,
                     end_reason=row.end_reason,
+                    quantity=row.quantity,
                 )
                 for row in stays
             ),
@@ -202,11 +214,19 @@ async def annex(
 _ANNEX = text(
     f"""
     with stay as (
-        select * from service_period
+        select mailbox_id, customer_id, address, service_class, 1 as quantity, location, starts_on, ends_on,
+            start_reason, end_reason, false as is_add_on
+        from service_period
+        where reseller_id = :reseller_id and starts_on < :ends_on
+            and (ends_on is null or (ends_on > :starts_on and ends_on > starts_on))
+        union all
+        select mailbox_id, customer_id, address, add_on, quantity, location, starts_on, ends_on,
+            start_reason, end_reason, true
+        from add_on_period
         where reseller_id = :reseller_id and starts_on < :ends_on
             and (ends_on is null or (ends_on > :starts_on and ends_on > starts_on))
     )
-    select mailbox_id, customer_id, address, service_class, location,
+    select mailbox_id, customer_id, address, service_class, quantity, location,
         greatest(starts_on, :starts_on) as first_day, least(ends_on, :ends_on) as end_day,
         case when starts_on < :starts_on then '{CARRIED_OVER}' else start_reason end as start_reason,
         case when ends_on <= :ends_on then coalesce(end_reason, '') else '{CONTINUES}' end as end_reason
@@ -214,7 +234,7 @@ _ANNEX = text(
     where mailbox_id in (
         select distinct mailbox_id from stay where mailbox_id > :after order by mailbox_id limit :limit
     )
-    order by mailbox_id, starts_on
+    order by mailbox_id, is_add_on, starts_on, service_class
     """  # noqa: S608 - made of constants only
 )
 

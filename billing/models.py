@@ -10,8 +10,10 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlmodel import Field
 
+from billing.terms import AllowanceKind, CouponDuration, LineKind, Proration, TiersMode
 from billing.vat import Regime
 from provisioning.core.tables import Id, Json, Table, key, moment, reference, word
 
@@ -102,7 +104,10 @@ class PriceList(Table, table=True):
 
 
 class Price(Table, table=True):
-    """One volume tier: from `min_quantity` mailboxes of a class on, each costs `price_cents` a month."""
+    """One tier: from `min_quantity` units of a product on, each costs `price_cents` a month.
+
+    `service_class` is the product, a class of service or an add-on; PriceTerms say how its tiers are applied.
+    """
 
     __tablename__ = "price"
     __table_args__ = (CheckConstraint("min_quantity >= 0 and price_cents >= 0", name="not_negative"),)
@@ -114,18 +119,108 @@ class Price(Table, table=True):
     price_cents: int
 
 
-class InvoiceRun(Table, table=True):
-    """The billing of one month, known by its first day. There is at most one for each month.
+class PriceTerms(Table, table=True):
+    """The terms of one product of a list (`billing.terms.Terms`), where they are not the usual ones."""
 
-    `resellers` counts those with days in the month, `parked` and `finalised` how many of them went either
-    way. `finished_at` is when it last succeeded.
+    __tablename__ = "price_terms"
+    __table_args__ = (CheckConstraint("least(minimum_term_months, notice_days, trial_days) >= 0", name="not_negative"),)
+
+    price_list_id: str = Field(sa_type=Id, primary_key=True, foreign_key="price_list.id", ondelete="CASCADE")
+    service_class: str = Field(primary_key=True)
+    reseller_id: str | None = reference("reseller.id", nullable=True)
+    tiers_mode: TiersMode = word(TiersMode, TiersMode.VOLUME)
+    proration: Proration = word(Proration, Proration.DAILY)
+    minimum_term_months: int = 0
+    notice_days: int = 0
+    trial_days: int = 0
+
+
+class Coupon(Table, table=True):
+    """Off a reseller's invoices: a share in basis points or an amount, for so many months. It never changes."""
+
+    __tablename__ = "coupon"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(percent_basis_points, amount_cents) = 1", name="share_or_amount"),
+        CheckConstraint("(duration = 'repeating') = (duration_in_months is not null)", name="repeats_for_months"),
+    )
+
+    id: str = key()
+    name: str
+    percent_basis_points: int | None = None
+    amount_cents: int | None = None
+    currency: str = "EUR"
+    duration: CouponDuration = word(CouponDuration)
+    duration_in_months: int | None = None
+    created_at: datetime = moment()
+
+
+class Discount(Table, table=True):
+    """A reseller's coupon: it counts for billing periods that begin on days `[starts_on, ends_on)`.
+
+    `name` and amounts are the coupon's. A reseller has one at a time.
+    """
+
+    __tablename__ = "discount"
+    __table_args__ = (
+        ExcludeConstraint(
+            ("reseller_id", "="),
+            (text("daterange(starts_on, ends_on)"), "&&"),
+            name="ex_discount_overlap",
+            using="gist",
+        ),
+    )
+
+    id: str = key()
+    reseller_id: str = reference("reseller.id")
+    coupon_id: str = reference("coupon.id", index=True)
+    name: str
+    percent_basis_points: int | None = None
+    amount_cents: int | None = None
+    starts_on: date
+    ends_on: date | None = None
+    created_at: datetime = moment()
+
+
+class Credit(Table, table=True):
+    """One entry of a reseller's credit, append-only: an amount granted, or one that an invoice has used (below 0)."""
+
+    __tablename__ = "credit"
+    __table_args__ = (
+        CheckConstraint(
+            "case when invoice_id is null then amount_cents > 0 else amount_cents < 0 end", name="granted_or_used"
+        ),
+        Index("ix_credit_reseller_id_id", "reseller_id", "id"),
+    )
+
+    id: str = key()
+    reseller_id: str = reference("reseller.id")
+    amount_cents: int = Field(sa_type=BigInteger)
+    reason: str
+    invoice_id: str | None = Field(default=None, sa_type=Id, foreign_key="invoice.id", unique=True)
+    actor: str
+    created_at: datetime = moment()
+
+
+class InvoiceRun(Table, table=True):
+    """The billing of all periods that close on one day. There is at most one for each day.
+
+    Calendar months close on the first of the next one, other anchor days in between. `month` is the first day of the
+    month in which the periods begin. `resellers` counts those with days to bill, `parked` and `finalised` how many
+    of them went either way. `finished_at` is when it last succeeded.
     """
 
     __tablename__ = "invoice_run"
-    __table_args__ = (CheckConstraint("extract(day from month) = 1", name="month_is_first_day"),)
+    __table_args__ = (
+        CheckConstraint("extract(day from month) = 1", name="month_is_first_day"),
+        CheckConstraint(
+            "closes_on >= month + interval '1 month' and closes_on < month + interval '2 months'",
+            name="closes_in_the_next_month",
+        ),
+    )
 
     id: str = key()
-    month: date = Field(unique=True)
+    closes_on: date = Field(unique=True)
+    month: date
     state: RunState = word(RunState, RunState.RATING)
     resellers: int = 0
     parked: int = 0
@@ -153,7 +248,9 @@ class InvoiceRunItem(Table, table=True):
 
 
 class Invoice(Table, table=True):
-    """One reseller's month. A draft has no number; a final one is immutable, held so by the database.
+    """One reseller's billing period. A draft has no number; a final one is immutable, held so by the database.
+
+    `net_cents` is BT-109: the sum of its lines (BT-106) less `allowances_cents` (BT-107).
 
     `number` (BT-1) is `sequence` within `series` and `year` as printed. `buyer` (BG-7: id, name, street,
     postcode, city, country, vat_id, email) and `seller` (the fields of Issuer) are copies taken at
@@ -166,6 +263,7 @@ class Invoice(Table, table=True):
         UniqueConstraint("reseller_id", "period_starts_on"),
         UniqueConstraint("series", "year", "sequence"),
         CheckConstraint("gross_cents = net_cents + tax_cents", name="sums_agree"),
+        CheckConstraint("allowances_cents >= 0", name="allowances_not_negative"),
         CheckConstraint("status = 'final' or number is null", name="draft_has_no_number"),
         CheckConstraint(
             "status = 'draft' or "
@@ -189,6 +287,7 @@ class Invoice(Table, table=True):
     issued_on: date | None = None
     due_on: date | None = None
     currency: str = "EUR"
+    allowances_cents: int = Field(default=0, sa_type=BigInteger)
     net_cents: int = Field(sa_type=BigInteger)
     tax_cents: int = Field(sa_type=BigInteger)
     gross_cents: int = Field(sa_type=BigInteger)
@@ -202,7 +301,8 @@ class Invoice(Table, table=True):
 
 
 class InvoiceLine(Table, table=True):
-    """What one customer's mailboxes of one class cost; the units are those of `billing.rating.Line`.
+    """What one customer's units of one product cost at one price; fields and units are those of
+    `billing.rating.Line`.
 
     `reseller_id`, `customer_id` and `customer_name` are copies: the invoice outlives a customer that is
     erased, and a foreign key would be looked up for every line of a run.
@@ -217,10 +317,34 @@ class InvoiceLine(Table, table=True):
     customer_id: str = Field(sa_type=Id)
     customer_name: str
     service_class: str
+    kind: LineKind = word(LineKind, LineKind.USAGE)
     price_cents: int
     mailbox_days: int
     base_days: int
     net_cents: int = Field(sa_type=BigInteger)
+
+
+class InvoiceAllowance(Table, table=True):
+    """What lowers an invoice as a whole, before tax (EN 16931 BG-20).
+
+    `amount_cents` is BT-92, `base_cents` BT-93, `percent_basis_points` BT-94 in basis points, `reason` BT-97.
+    """
+
+    __tablename__ = "invoice_allowance"
+    __table_args__ = (
+        ForeignKeyConstraint(["invoice_id"], ["invoice.id"], ondelete="CASCADE"),
+        CheckConstraint("amount_cents > 0 and amount_cents <= base_cents", name="within_its_base"),
+    )
+
+    invoice_id: str = key()
+    position: int = Field(primary_key=True)
+    reseller_id: str = Field(sa_type=Id)
+    kind: AllowanceKind = word(AllowanceKind)
+    discount_id: str | None = Field(default=None, sa_type=Id)
+    reason: str
+    percent_basis_points: int | None = None
+    base_cents: int = Field(sa_type=BigInteger)
+    amount_cents: int = Field(sa_type=BigInteger)
 
 
 class NumberSeries(Table, table=True):

@@ -14,9 +14,9 @@ PAYMENTS_SQL = """
 """
 """Every entry of an invoice's payment, what takes away negative: all that open items and bookings know of payments.
 
-`booked_on` is the day on which the money moved; `is_cash` tells what moved through an account from credit notes, fees and
-carry-overs; `is_in_transit` says that a payment provider has it and not yet the bank. Neither percent sign nor colon may
-stand in it: it goes into statements with parameters of either kind.
+`booked_on` is the day on which the money moved; `is_cash` tells what moved through an account from credit notes, fees
+and carry-overs; `is_in_transit` says that a payment provider has it and not yet the bank. Neither percent sign nor
+colon may stand in it: it goes into statements with parameters of either kind.
 """
 
 COLUMNS = (

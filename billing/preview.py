@@ -1,29 +1,34 @@
 """What a month will cost, by the invoice run's own calculation, and what a change would do to it."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.allowances import allowances_sql
 from billing.invoices import CustomerSum, per_customer
-from billing.periods import BillingMonth, berlin_day
-from billing.prices import price_table
-from billing.rating import Line, NoPrice, Period, Total, rate, total
-from billing.rating_sql import lines_sql, month_parameters
-from billing.vat import VatRate
-from billing.vat_sql import treatment_parameters, treatments_sql
-from provisioning.core.errors import Conflict, NotFound
+from billing.periods import BillingMonth, BillingPeriod, berlin_day, period_beginning, period_containing
+from billing.prices import price_table, terms_history
+from billing.rating import Allowance, Line, NoPrice, Period, Total, rate, total
+from billing.rating_sql import LINE_ORDER, Features, Scope, features_in_use, lines_sql, period_parameters
+from billing.terms import AllowanceKind, LineKind
+from billing.vat_sql import get_vat_rate
+from provisioning.core.errors import Conflict
+from provisioning.tenants import get_reseller
 
-_LINES = text(f"{lines_sql(all_resellers=False)} order by customer_name, customer_id, service_class")
-
-_TREATMENT = text(treatments_sql("reseller.id = :reseller_id"))
-
+# Terms look at a mailbox since its first day, so all its periods are read while there are any.
 _PERIODS = text(
     """
-    select mailbox_id, customer_id, service_class, location, starts_on, ends_on from service_period
-    where reseller_id = :reseller_id and starts_on < :ends_on and (ends_on is null or ends_on >= :starts_on)
+    select mailbox_id, customer_id, service_class, location, starts_on, ends_on, 1, false from service_period
+    where reseller_id = :reseller_id and starts_on < :ends_on
+        and (:terms or ends_on is null or ends_on >= :starts_on)
+    union all
+    select mailbox_id, customer_id, add_on, location, starts_on, ends_on, quantity, true from add_on_period
+    where reseller_id = :reseller_id and starts_on < :ends_on
+        and (:terms or ends_on is null or ends_on >= :starts_on)
     """
 )
 
@@ -32,7 +37,7 @@ _PERIODS = text(
 class PreviewLine(Line):
     """A line as it will stand on the invoice, with the customer's name."""
 
-    customer_name: str
+    customer_name: str = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,11 @@ class Preview:
     """The invoice a run would make now; while the month lasts an estimate, as if nothing changes any more."""
 
     reseller_id: str
-    month: BillingMonth
+    period: BillingPeriod
     is_estimate: bool
     lines: tuple[PreviewLine, ...]
     customers: tuple[CustomerSum, ...]
+    allowances: tuple[Allowance, ...]
     total: Total
 
 
@@ -55,14 +61,25 @@ class CostChange:
     after: Total
 
 
-async def preview(session: AsyncSession, reseller_id: str, month: BillingMonth, *, now: datetime) -> Preview:
-    """Return what the run of a month would bill a reseller, to the cent; open periods count to its end.
+async def running_periods(session: AsyncSession, reseller_id: str, on: date) -> tuple[BillingPeriod, BillingPeriod]:
+    """Return a reseller's billing period of a day, and the next one. Raises NotFound."""
+    anchor_day = (await get_reseller(session, reseller_id)).billing_anchor_day
+    period = period_containing(on, anchor_day)
+    return period, period_beginning(period.named.next(), anchor_day)
+
+
+async def preview(session: AsyncSession, reseller_id: str, month: BillingMonth | None, *, now: datetime) -> Preview:
+    """Return what a run would bill a reseller for the period that begins in a month, or for the running one, to the
+    cent; open periods count to its end.
 
     Raises NotFound for an unknown reseller, Conflict where the run would park it: `no_price`, or one of
     `billing.vat.TREATMENT_CODES`.
     """
-    vat = await _vat(session, reseller_id, month, now=now)
-    rows = await session.execute(_LINES, {**month_parameters(month), "reseller_ids": [reseller_id]})
+    anchor_day = (await get_reseller(session, reseller_id)).billing_anchor_day
+    period = period_containing(berlin_day(now), anchor_day) if month is None else period_beginning(month, anchor_day)
+    vat = await get_vat_rate(session, reseller_id, period, now=now)
+    of_reseller = {**period_parameters(period), "reseller_ids": [reseller_id]}
+    rows = await session.execute(_lines(await features_in_use(session)), of_reseller)
     lines = []
     for row in rows:
         if row.price_cents is None:
@@ -75,43 +92,82 @@ async def preview(session: AsyncSession, reseller_id: str, month: BillingMonth, 
                 mailbox_days=row.mailbox_days,
                 base_days=row.base_days,
                 net_cents=row.net_cents,
+                kind=LineKind(row.kind),
                 customer_name=row.customer_name,
             )
         )
+    taken = await _allowances(session, reseller_id, period, lines)
     return Preview(
         reseller_id,
-        month,
-        is_estimate=berlin_day(now) < month.ends_on,
+        period,
+        is_estimate=berlin_day(now) < period.ends_on,
         lines=tuple(lines),
         customers=tuple(per_customer(lines)),
-        total=total(lines, vat),
+        allowances=tuple(taken),
+        total=total(lines, vat, taken),
     )
+
+
+async def _allowances(
+    session: AsyncSession, reseller_id: str, period: BillingPeriod, lines: Sequence[Line]
+) -> list[Allowance]:
+    of_total = {
+        "reseller_id": reseller_id,
+        "period_starts_on": period.starts_on,
+        "net_cents": sum(line.net_cents for line in lines),
+    }
+    return [
+        Allowance(
+            AllowanceKind(row.kind),
+            row.reason,
+            base_cents=row.base_cents,
+            amount_cents=row.amount_cents,
+            percent_basis_points=row.percent_basis_points,
+        )
+        for row in await session.execute(_ALLOWANCES, of_total)
+    ]
+
+
+_ALLOWANCES = text(
+    allowances_sql(
+        "select cast(:reseller_id as text) as reseller_id, cast(:period_starts_on as date) as period_starts_on, "
+        "cast(:net_cents as bigint) as net_cents"
+    )
+    + " order by kind desc"
+)
+
+
+@cache
+def _lines(features: Features) -> TextClause:
+    return text(f"{lines_sql(Scope.NAMED, features)} order by {LINE_ORDER}")
 
 
 async def cost_of(
     session: AsyncSession,
     reseller_id: str,
-    month: BillingMonth,
+    period: BillingPeriod,
     *,
     extra: Sequence[Period] = (),
     ended: Mapping[str, date] | None = None,
     now: datetime,
 ) -> CostChange:
-    """Return a reseller's month as it is and as it would be: with `extra` periods, and with others given up.
+    """Return a reseller's billing period as it is and as it would be: with `extra` periods, and with others given up.
 
     `ended` has the day on which a mailbox's open period would end, no longer counted. A change of class is
     both: the old period ended, one of the new class extra. The tier may change for all, which is why the
-    whole month is rated twice. Raises as `preview` does.
+    whole period is rated twice. Raises as `preview` does.
     """
-    vat = await _vat(session, reseller_id, month, now=now)
-    prices = await price_table(session, reseller_id, month.starts_on)
-    of_month = {"reseller_id": reseller_id, "starts_on": month.starts_on, "ends_on": month.ends_on}
-    periods = [Period(*row) for row in await session.execute(_PERIODS, of_month)]
-    changed = _end(periods, ended or {}, continued={period.mailbox_id for period in extra})
+    vat = await get_vat_rate(session, reseller_id, period, now=now)
+    prices = await price_table(session, reseller_id, period.starts_on)
+    terms = await terms_history(session, reseller_id)
+    of_period = {"reseller_id": reseller_id, "starts_on": period.starts_on, "ends_on": period.ends_on}
+    rows = await session.execute(_PERIODS, {**of_period, "terms": (await features_in_use(session)).terms})
+    periods = [Period(*row) for row in rows]
+    changed = _end(periods, ended or {}, continued={each.mailbox_id for each in extra})
     try:
         return CostChange(
-            before=total(rate(periods, prices, month), vat),
-            after=total(rate([*changed, *extra], prices, month), vat),
+            before=total(rate(periods, prices, period, terms), vat),
+            after=total(rate([*changed, *extra], prices, period, terms), vat),
         )
     except NoPrice as error:
         raise _no_price(error) from error
@@ -122,7 +178,8 @@ def _end(periods: Sequence[Period], ended: Mapping[str, date], *, continued: Set
     counted_up_to = {(p.mailbox_id, p.ends_on) for p in periods if p.ends_on is not None and p.starts_on < p.ends_on}
     changed = []
     for period in periods:
-        if period.ends_on is not None or period.mailbox_id not in ended:
+        stays = period.mailbox_id not in ended or (period.is_add_on and period.mailbox_id in continued)
+        if period.ends_on is not None or stays:
             changed.append(period)
             continue
         ends_on = max(period.starts_on, ended[period.mailbox_id])
@@ -131,16 +188,6 @@ def _end(periods: Sequence[Period], ended: Mapping[str, date], *, continued: Set
             ends_on += timedelta(days=1)
         changed.append(replace(period, ends_on=ends_on))
     return changed
-
-
-async def _vat(session: AsyncSession, reseller_id: str, month: BillingMonth, *, now: datetime) -> VatRate:
-    of_month = await treatment_parameters(session, month, now=now)
-    found = (await session.execute(_TREATMENT, {**of_month, "reseller_id": reseller_id})).one_or_none()
-    if found is None:
-        raise NotFound(f"There is no reseller {reseller_id}.")
-    if found.code is not None:
-        raise Conflict(found.reason, code=found.code)
-    return VatRate(found.tax_category, found.rate_basis_points)
 
 
 def _no_price(error: NoPrice) -> Conflict:

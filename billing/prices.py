@@ -1,33 +1,30 @@
-"""Price lists: what a mailbox of a class costs a reseller in a month, and how lists come and go.
+"""Price lists: what a unit of a product costs a reseller in a month, on which terms, and how lists come and go.
 
-A reseller's own list wins for every class it names; the list for all fills in the rest. Of several, the one
-that began last on or before the month's first day holds for the whole month.
+A reseller's own list wins for every product it names, with its terms; the list for all fills in the rest. Of
+several, the one that began last on or before a billing period's first day holds for the whole period.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
-from typing import cast
 
-from sqlalchemy import Enum, delete, insert, select, text
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import Select
 from sqlmodel import col
 
-from billing.models import Price, PriceList
+from billing.models import Price, PriceList, PriceTerms
 from billing.rating import PriceTable, Tier, tier_for
+from billing.terms import Product, Proration, Terms, TermsHistory, TiersMode
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
 from provisioning.core.ids import new_id
-from provisioning.ledger import ServicePeriod
 from provisioning.tenants import get_reseller
 
 PRICE_CENTS_MAX = 100_000_000
 QUANTITY_MAX = 100_000_000
-
-# The classes a period can have are the classes that can have a price.
-SERVICE_CLASSES: frozenset[str] = frozenset(
-    cast("Enum", ServicePeriod.metadata.tables["service_period"].c.service_class.type).enums
-)
+MINIMUM_TERM_MONTHS_MAX = 60
+DAYS_MAX = 366
 
 
 def tiers_sql(lists: str = "true") -> str:
@@ -51,6 +48,28 @@ def tiers_sql(lists: str = "true") -> str:
     """  # noqa: S608 - made of constants only
 
 
+def offers_sql(lists: str = "true") -> str:
+    """SQL for what every price list says of each product it names, of all lists or those for which `lists` holds.
+
+    Its columns are (reseller_id or null, service_class, valid_from, valid_below and those of `billing.terms.Terms`):
+    the list is the one of its owner that holds on the days `[valid_from, valid_below)`.
+    """
+    return f"""
+        select list.reseller_id, named.service_class, list.valid_from, list.valid_below,
+            coalesce(tiers_mode, 'volume') as tiers_mode, coalesce(proration, 'daily') as proration,
+            coalesce(minimum_term_months, 0) as minimum_term_months, coalesce(notice_days, 0) as notice_days,
+            coalesce(trial_days, 0) as trial_days
+        from (
+            select id, reseller_id, valid_from,
+                coalesce(lead(valid_from) over (partition by reseller_id order by valid_from), 'infinity')
+                    as valid_below
+            from price_list where {lists}
+        ) list
+        join (select distinct price_list_id, service_class from price) named on named.price_list_id = list.id
+        left join price_terms terms on terms.price_list_id = list.id and terms.service_class = named.service_class
+    """  # noqa: S608 - made of constants only
+
+
 _TIERS_OF_ONE = text(tiers_sql("reseller_id is null or reseller_id = :reseller_id"))
 
 
@@ -61,14 +80,17 @@ async def create_price_list(
     name: str,
     valid_from: date,
     prices: Mapping[str, Sequence[Tier]],
+    terms: Mapping[str, Terms] | None = None,
     now: datetime,
 ) -> PriceList:
     """Create a list for one reseller, or for all when `reseller_id` is None; it never changes afterwards.
 
-    Raises Invalid with a pointer into `/prices` for a class or a tier that cannot be, NotFound for an unknown
+    Products that `terms` leaves out are sold on the usual ones. Raises Invalid with a pointer into `/prices` for a
+    product, a tier or terms that cannot be, NotFound for an unknown
     reseller, Conflict `price_list_exists` when a list of the same owner begins on the same day.
     """
-    _check(name, prices)
+    terms = terms or {}
+    check_price_list(name, prices, terms)
     if reseller_id is not None:
         await get_reseller(session, reseller_id)
     price_list = PriceList(
@@ -98,14 +120,21 @@ async def create_price_list(
         for tier in tiers
     ]
     await session.execute(insert(Price), rows)
+    of_list = {"price_list_id": price_list.id, "reseller_id": reseller_id}
+    unusual = [
+        {**of_list, "service_class": product, **asdict(each)} for product, each in terms.items() if each != Terms()
+    ]
+    if unusual:
+        await session.execute(insert(PriceTerms), unusual)
     return price_list
 
 
 async def withdraw_price_list(session: AsyncSession, price_list_id: str) -> None:
     """Delete a list with its prices, as long as no final invoice can have used it.
 
-    Raises NotFound, or Conflict `price_list_used` when a month that begins on or after its first day has been
-    invoiced, which the database refuses too, or is being invoiced: its drafts are made by the list.
+    Raises NotFound, or Conflict `price_list_used` when a period that begins on or after its first day has been
+    invoiced, or where there are terms any of its days, on which a mailbox may have agreed to them, which the database
+    refuses too; or when one is being invoiced: its drafts are made by the list.
     """
     # No run is in the middle of a phase from here on, so none can have rated by what is about to go.
     await session.execute(_HOLD_RUNS)
@@ -125,11 +154,13 @@ _USED = text(
     """
     select exists (
         select from invoice join price_list on price_list.id = :id
-        where invoice.status = 'final' and invoice.period_starts_on >= price_list.valid_from
+        where invoice.status = 'final'
+            and (invoice.period_starts_on >= price_list.valid_from
+                or (invoice.period_ends_on > price_list.valid_from and exists (select from price_terms)))
             and (price_list.reseller_id is null or price_list.reseller_id = invoice.reseller_id)
     ) or exists (
         select from invoice_run join price_list on price_list.id = :id
-        where invoice_run.state in ('checking', 'finalising') and invoice_run.month >= price_list.valid_from
+        where invoice_run.state in ('checking', 'finalising') and invoice_run.closes_on > price_list.valid_from
     )
     """
 )
@@ -181,6 +212,58 @@ async def price_table(session: AsyncSession, reseller_id: str, on: date) -> Pric
     )
 
 
+async def terms_of(session: AsyncSession, price_list_id: str) -> dict[str, Terms]:
+    """Return the terms of one list, without products on the usual ones."""
+    query = select(PriceTerms).where(col(PriceTerms.price_list_id) == price_list_id)
+    return {
+        row.service_class: Terms(
+            row.tiers_mode,
+            row.proration,
+            minimum_term_months=row.minimum_term_months,
+            notice_days=row.notice_days,
+            trial_days=row.trial_days,
+        )
+        for row in await session.scalars(query)
+    }
+
+
+async def terms_history(session: AsyncSession, reseller_id: str) -> TermsHistory:
+    """Return on which terms one reseller has been and will be sold each product, ready for `rating.rate`."""
+    history: dict[str, tuple[tuple[date, Terms], ...]] = {}
+    for service_class, valid_from, *terms in await session.execute(_TERMS_OF_ONE, {"reseller_id": reseller_id}):
+        mode, proration, months, notice, trial = terms
+        of_day = Terms(TiersMode(mode), Proration(proration), months, notice_days=notice, trial_days=trial)
+        history[service_class] = (*history.get(service_class, ()), (valid_from, of_day))
+    return history
+
+
+def holding_sql(alias: str, owner: str, *, product: str, day: str) -> str:
+    """The condition that `alias`, of `offers_sql`, is the offer of `owner` for a product that holds on a day."""
+    whose = f"{alias}.reseller_id is null" if owner == "null" else f"{alias}.reseller_id = {owner}"
+    return (
+        f"{whose} and {alias}.service_class = {product} and {day} >= {alias}.valid_from and {day} < {alias}.valid_below"
+    )
+
+
+_CHANGE = {"product": "change.service_class", "day": "change.valid_from"}
+
+_TERMS_OF_ONE = text(
+    f"""
+    with offer as materialized ({offers_sql("reseller_id is null or reseller_id = :reseller_id")})
+    select change.service_class, change.valid_from,
+        coalesce(own.tiers_mode, common.tiers_mode, 'volume'), coalesce(own.proration, common.proration, 'daily'),
+        coalesce(own.minimum_term_months, common.minimum_term_months, 0),
+        coalesce(own.notice_days, common.notice_days, 0), coalesce(own.trial_days, common.trial_days, 0)
+    from (
+        select distinct product.service_class, list.valid_from from offer product cross join offer list
+    ) change
+    left join offer own on {holding_sql("own", ":reseller_id", **_CHANGE)}
+    left join offer common on {holding_sql("common", "null", **_CHANGE)}
+    order by change.service_class, change.valid_from desc
+    """  # noqa: S608 - made of constants only
+)
+
+
 def _of(reseller_id: str | None) -> Select[PriceList]:
     owner = col(PriceList.reseller_id)
     query = select(PriceList)
@@ -194,27 +277,34 @@ def _table(rows: Iterable[tuple[str, int, int]]) -> dict[str, tuple[Tier, ...]]:
     return table
 
 
-def _check(name: str, prices: Mapping[str, Sequence[Tier]]) -> None:
+def check_price_list(name: str, prices: Mapping[str, Sequence[Tier]], terms: Mapping[str, Terms]) -> None:
+    """Raises Invalid, with pointers into `/prices`, for a list that cannot be."""
     errors = []
     if not name.strip():
         errors.append(FieldError("/name", "blank", "A price list needs a name."))
     if not prices:
         errors.append(FieldError("/prices", "missing", "A price list needs at least one price."))
-    for service_class, tiers in prices.items():
-        message = _tier_problem(service_class, tiers)
+    for product in (*prices, *(terms.keys() - prices.keys())):
+        message = _tier_problem(product, prices.get(product, ())) or _terms_problem(terms.get(product, Terms()))
         if message is not None:
-            errors.append(FieldError(f"/prices/{service_class}", "invalid_price", message))
+            errors.append(FieldError(f"/prices/{product}", "invalid_price", message))
     if errors:
         raise Invalid("The price list cannot be created.", errors=errors)
 
 
-def _tier_problem(service_class: str, tiers: Sequence[Tier]) -> str | None:
-    if service_class not in SERVICE_CLASSES:
-        return f"There is no service class {service_class!r}; there are {', '.join(sorted(SERVICE_CLASSES))}."
+def _tier_problem(product: str, tiers: Sequence[Tier]) -> str | None:
+    if product not in set(Product):
+        return f"There is no product {product!r}; there are {', '.join(sorted(Product))}."
     try:
         tier_for(tuple(tiers), 0)
     except ValueError:
         return "Tiers begin with a min_quantity of 0 or 1 and rise from there."
     if any(tier.price_cents > PRICE_CENTS_MAX or tier.min_quantity > QUANTITY_MAX for tier in tiers):
         return f"A price goes up to {PRICE_CENTS_MAX} cents, a min_quantity up to {QUANTITY_MAX}."
+    return None
+
+
+def _terms_problem(terms: Terms) -> str | None:
+    if terms.minimum_term_months > MINIMUM_TERM_MONTHS_MAX or max(terms.notice_days, terms.trial_days) > DAYS_MAX:
+        return f"A minimum term goes up to {MINIMUM_TERM_MONTHS_MAX} months, notice and trial up to {DAYS_MAX} days."
     return None

@@ -1,4 +1,4 @@
-"""The invoice run as a resource: one for each month, driven phase by phase, resumable after any death.
+"""The invoice run as a resource: one for each closing day, driven phase by phase, resumable after any death.
 
     rating -> checking -> finalising -> succeeded        (cancelled before finalising)
 
@@ -8,7 +8,7 @@ and reading its state anew. Whoever comes after a kill, or beside another worker
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -18,7 +18,7 @@ from sqlmodel import col
 from billing import drafts
 from billing.models import InvoiceRun, InvoiceRunItem, Issuer, ItemState, RunState
 from billing.payments import open_payments
-from billing.periods import BillingMonth, berlin_day, months_due
+from billing.periods import BillingMonth, BillingPeriod, berlin_day, periods_due
 from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, NotFound
 from provisioning.core.ids import new_id
@@ -36,26 +36,38 @@ class Progress:
 
     run_id: str
     month: BillingMonth
+    closes_on: date
     state: RunState
     resellers: int
     parked: int
     finalised: int
 
 
+@dataclass(frozen=True, slots=True)
+class RunSums:
+    """How many invoices a run has, drafts included, and what they come to."""
+
+    invoices: int
+    net_cents: int
+    tax_cents: int
+    gross_cents: int
+
+
 OnProgress = Callable[[Progress], None]
 
 
-async def start_run(session: AsyncSession, month: BillingMonth, *, actor: str, now: datetime) -> InvoiceRun:
-    """Create and enqueue the run of a month, or return the one there is; a cancelled one begins anew.
+async def start_run(session: AsyncSession, period: BillingPeriod, *, actor: str, now: datetime) -> InvoiceRun:
+    """Create and enqueue the run of the day that a period closes on, or return the one there is; a cancelled one
+    begins anew. It bills everybody whose period closes on that day.
 
-    Raises Conflict `month_not_over` before the month is over in Berlin.
+    Raises Conflict `month_not_over` before the period is over in Berlin.
     """
-    if month.ends_on > berlin_day(now):
-        raise Conflict(f"{month} is not over; it can be billed from {month.ends_on} on.", code="month_not_over")
-    run_id = await _create(session, month, actor=actor, now=now)
+    if period.ends_on > berlin_day(now):
+        raise Conflict(f"{period} is not over; it can be billed from {period.ends_on} on.", code="month_not_over")
+    run_id = await _create(session, period, actor=actor, now=now)
     if run_id is None:
         run_id = (
-            await session.scalars(select(col(InvoiceRun.id)).where(col(InvoiceRun.month) == month.starts_on))
+            await session.scalars(select(col(InvoiceRun.id)).where(col(InvoiceRun.closes_on) == period.ends_on))
         ).one()
     run = await _locked(session, run_id)
     if run.state == RunState.CANCELLED:
@@ -66,28 +78,37 @@ async def start_run(session: AsyncSession, month: BillingMonth, *, actor: str, n
 
 
 async def due_runs(session: AsyncSession, now: datetime) -> list[str]:
-    """Create the run of every month that is over and has none, and enqueue all that are not finished.
+    """Create the run of every day on which somebody's period closed and that has none, and enqueue all that are not
+    finished.
 
-    A month is left to settle for two hours: what was confirmed on its last day has been recorded by then.
-    Returns the ids of those created, oldest month first; months count from the ledger's first day. Safe to
-    call at any time and twice at once: this is what the schedule does.
+    A period is left to settle for two hours: what was confirmed on its last day has been recorded by then.
+    Returns the ids of those created, oldest first; the periods of an anchor day count from the first day that anybody
+    who has it was in service. Safe to call at any time and twice at once: this is what the schedule does.
     """
-    first_day = await session.scalar(text("select min(starts_on) from service_period"))
-    if first_day is None:
-        return []
-    have = set(await session.scalars(select(col(InvoiceRun.month))))
+    due: dict[date, BillingPeriod] = {}
+    for anchor_day, first_on in await session.execute(_FIRST_DAYS):
+        due |= {period.ends_on: period for period in periods_due(first_on, anchor_day, now - SETTLING)}
+    have = set(await session.scalars(select(col(InvoiceRun.closes_on)))) if due else set()
     created = []
-    for month in months_due(None, BillingMonth.containing(first_day), now - SETTLING):
-        if month.starts_on in have:
-            continue
-        run_id = await _create(session, month, actor="schedule", now=now)
+    for closes_on in sorted(due.keys() - have):
+        run_id = await _create(session, due[closes_on], actor="schedule", now=now)
         if run_id is not None:
             created.append(run_id)
     unfinished = await session.scalars(
-        select(col(InvoiceRun.id)).where(col(InvoiceRun.state).in_(UNFINISHED)).order_by(col(InvoiceRun.month))
+        select(col(InvoiceRun.id)).where(col(InvoiceRun.state).in_(UNFINISHED)).order_by(col(InvoiceRun.closes_on))
     )
     await enqueue(session, INVOICE_RUN, list(unfinished))
     return created
+
+
+# One look into the ledger's index for each reseller, not one at each of its rows.
+_FIRST_DAYS = text(
+    """
+    select billing_anchor_day, min(first_on) from reseller
+    cross join lateral (select min(starts_on) as first_on from service_period where reseller_id = reseller.id) ledger
+    where first_on is not null group by billing_anchor_day
+    """
+)
 
 
 async def continue_run(
@@ -98,7 +119,7 @@ async def continue_run(
     issuer: Issuer,
     on_progress: OnProgress | None = None,
 ) -> InvoiceRun:
-    """Drive a run to its end, and before it every earlier one that is not there yet: months stay in order.
+    """Drive a run to its end, and before it every earlier one that is not there yet: periods stay in order.
 
     Commits after each phase and each block of numbers, then calls `on_progress`. May be called again at any
     time and by several processes. Raises NotFound for an unknown run, Unavailable when the database is away.
@@ -106,13 +127,51 @@ async def continue_run(
     async with database.as_system() as session:
         run = await get_run(session, run_id)
         pending = select(col(InvoiceRun.id)).where(
-            col(InvoiceRun.state).in_(UNFINISHED), col(InvoiceRun.month) <= run.month
+            col(InvoiceRun.state).in_(UNFINISHED), col(InvoiceRun.closes_on) <= run.closes_on
         )
-        unfinished = (await session.scalars(pending.order_by(col(InvoiceRun.month)))).all()
+        unfinished = (await session.scalars(pending.order_by(col(InvoiceRun.closes_on)))).all()
     for each in unfinished:
         driven = await _drive(database, each, now=now, issuer=issuer, on_progress=on_progress)
         run = driven if each == run.id else run
     return run
+
+
+async def rehearse(session: AsyncSession, run_id: str, *, now: datetime, issuer: Issuer) -> list[InvoiceRun]:
+    """Drive a run, and before it every earlier one that is not there yet, to the end in the caller's transaction.
+
+    The caller rolls it back: what it reads until then is, to the cent, what `continue_run` would bring about by these
+    same statements. Until then it holds the runs and the counter of numbers. Returns the runs in order. Raises
+    NotFound.
+    """
+    run = await _locked(session, run_id)
+    # What the caller has just changed is part of the rehearsal.
+    await session.flush()
+    pending = select(col(InvoiceRun.id)).where(
+        col(InvoiceRun.state).in_(UNFINISHED), col(InvoiceRun.closes_on) <= run.closes_on
+    )
+    rehearsed = []
+    for each in (await session.scalars(pending.order_by(col(InvoiceRun.closes_on)))).all():
+        running = await _locked(session, each)
+        while running.state in UNFINISHED:
+            await _step(session, running, now=now, issuer=issuer)
+            await session.flush()
+        rehearsed.append(running)
+    return rehearsed
+
+
+async def sums_of(session: AsyncSession, run_id: str) -> RunSums:
+    """Return what the invoices of a run come to."""
+    counted = (await session.execute(_SUMS, {"run_id": run_id})).one()
+    return RunSums(*counted)
+
+
+_SUMS = text(
+    """
+    select count(*), cast(coalesce(sum(net_cents), 0) as bigint), cast(coalesce(sum(tax_cents), 0) as bigint),
+        cast(coalesce(sum(gross_cents), 0) as bigint)
+    from invoice where run_id = :run_id
+    """
+)
 
 
 async def retry_parked(session: AsyncSession, run_id: str) -> InvoiceRun:
@@ -123,7 +182,7 @@ async def retry_parked(session: AsyncSession, run_id: str) -> InvoiceRun:
     run = await _locked(session, run_id)
     if run.state != RunState.SUCCEEDED:
         raise Conflict(
-            f"The run of {run.month:%Y-%m} is {run.state.value}; it can be retried when it has succeeded.",
+            f"The run of {run_name(run)} is {run.state.value}; it can be retried when it has succeeded.",
             code="run_not_finished",
         )
     if run.parked:
@@ -142,7 +201,7 @@ async def cancel_run(session: AsyncSession, run_id: str) -> InvoiceRun:
         return run
     if run.state not in {RunState.RATING, RunState.CHECKING} or run.finished_at is not None:
         raise Conflict(
-            f"The run of {run.month:%Y-%m} is {run.state.value} and has begun to issue invoices.",
+            f"The run of {run_name(run)} is {run.state.value} and has begun to issue invoices.",
             code="run_not_cancellable",
         )
     await drafts.discard(session, run)
@@ -158,9 +217,14 @@ async def get_run(session: AsyncSession, run_id: str) -> InvoiceRun:
     return run
 
 
-async def find_run(session: AsyncSession, month: BillingMonth) -> InvoiceRun | None:
-    """Return the run of a month, if it has one."""
-    return (await session.scalars(select(InvoiceRun).where(col(InvoiceRun.month) == month.starts_on))).first()
+async def find_run(session: AsyncSession, period: BillingPeriod) -> InvoiceRun | None:
+    """Return the run of the day that a period closes on, if it has one."""
+    return (await session.scalars(select(InvoiceRun).where(col(InvoiceRun.closes_on) == period.ends_on))).first()
+
+
+def run_name(run: InvoiceRun) -> str:
+    """Return how people call a run: "2026-11", or by its closing day where that is not the first of a month."""
+    return f"{run.month:%Y-%m}" if run.closes_on.day == 1 else f"the period closing on {run.closes_on}"
 
 
 async def list_runs(session: AsyncSession, *, limit: int = 50, before: str | None = None) -> Sequence[InvoiceRun]:
@@ -193,13 +257,14 @@ async def list_items(
     return (await session.scalars(query)).all()
 
 
-async def _create(session: AsyncSession, month: BillingMonth, *, actor: str, now: datetime) -> str | None:
-    """The id of a new run, or None when the month has one: of two at once, the second waits and gets None."""
-    run = InvoiceRun(id=new_id("run"), month=month.starts_on, actor=actor, started_at=now)
+async def _create(session: AsyncSession, period: BillingPeriod, *, actor: str, now: datetime) -> str | None:
+    """The id of a new run, or None when the day has one: of two at once, the second waits and gets None."""
+    month = period.named.starts_on
+    run = InvoiceRun(id=new_id("run"), closes_on=period.ends_on, month=month, actor=actor, started_at=now)
     created: str | None = await session.scalar(
         insert(InvoiceRun)
         .values(run.model_dump())
-        .on_conflict_do_nothing(constraint="uq_invoice_run_month")
+        .on_conflict_do_nothing(constraint="uq_invoice_run_closes_on")
         .returning(col(InvoiceRun.id))
     )
     return created
@@ -219,7 +284,8 @@ async def _drive(
                 Progress(
                     run.id,
                     BillingMonth.containing(run.month),
-                    run.state,
+                    run.closes_on,
+                    state=run.state,
                     resellers=run.resellers,
                     parked=run.parked,
                     finalised=run.finalised,

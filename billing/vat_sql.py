@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from billing.models import TaxRegime
-from billing.periods import BillingMonth
+from billing.periods import BillingPeriod
 from billing.vat import IdState, Regime, Untreatable, VatRate, treatment
 from billing.vat_territory import (
     AREAS,
@@ -20,6 +20,7 @@ from billing.vat_territory import (
     Place,
     country_place,
 )
+from provisioning.core.errors import Conflict, NotFound
 
 TAX_SQL = "(2 * net_cents * rate_basis_points + 10000) / 20000"
 """The tax on `net_cents`, as `billing.money.tax_cents` rounds it; the net of a run is never negative."""
@@ -73,10 +74,27 @@ def treatments_sql(resellers: str) -> str:
     """  # noqa: S608 - made of constants only
 
 
-async def treatment_parameters(session: AsyncSession, month: BillingMonth, *, now: datetime) -> Mapping[str, Any]:
-    """What holds for a month, by the law and the issuer's regime of its last day; checks must hold `now`."""
-    regime = await regime_on(session, month.last_on)
-    return {**TERRITORIES, **_treatments(regime, month.last_on), "now": now}
+_TREATMENT = text(treatments_sql("reseller.id = :reseller_id"))
+
+
+async def get_vat_rate(session: AsyncSession, reseller_id: str, period: BillingPeriod, *, now: datetime) -> VatRate:
+    """Return what one reseller's invoice of a period carries.
+
+    Raises NotFound, or Conflict with one of `billing.vat.TREATMENT_CODES` where there can be no invoice.
+    """
+    of_period = await treatment_parameters(session, period, now=now)
+    found = (await session.execute(_TREATMENT, {**of_period, "reseller_id": reseller_id})).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no reseller {reseller_id}.")
+    if found.code is not None:
+        raise Conflict(found.reason, code=found.code)
+    return VatRate(found.tax_category, found.rate_basis_points)
+
+
+async def treatment_parameters(session: AsyncSession, period: BillingPeriod, *, now: datetime) -> Mapping[str, Any]:
+    """What holds for a billing period, by the law and the issuer's regime of its last day; checks must hold `now`."""
+    regime = await regime_on(session, period.last_on)
+    return {**TERRITORIES, **_treatments(regime, period.last_on), "now": now}
 
 
 async def regime_on(session: AsyncSession, on: date) -> Regime:

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provisioning.core.errors import Conflict, FieldError, Invalid
-from provisioning.core.queries import flush_unique
+from provisioning.core.queries import flush_unique, owned
 from provisioning.data_centres import DataCentre, Rules, check_tightens, lock_policy
+from provisioning.ledger import ServicePeriod
 from provisioning.tenants import (
     Customer,
     Reseller,
@@ -88,7 +89,9 @@ async def change_customer(session: AsyncSession, customer: Customer, wish: Mappi
 
 async def change_reseller(session: AsyncSession, reseller: Reseller, wish: Mapping[str, Any], *, on: date) -> None:
     """Apply a wish to a locked reseller. Raises Invalid, Conflict when limit or policy do not fit what stands."""
-    _refuse_null(wish, ("name", "street", "postcode", "city", "country", "billing_email"))
+    _refuse_null(wish, ("name", "street", "postcode", "city", "country", "billing_email", "billing_anchor_day"))
+    if wish.get("billing_anchor_day", reseller.billing_anchor_day) != reseller.billing_anchor_day:
+        await _check_never_served(session, reseller)
     if wish.keys() & {"mailboxes_max", "customers_max"}:
         used = (await count_usage(session, [reseller.id]))[reseller.id]
         for name in ("mailboxes", "customers"):
@@ -108,6 +111,17 @@ async def check_stays(session: AsyncSession, centre: DataCentre, *, country: str
             f"{mailboxes} mailboxes lie in {centre.code}, so its country and its driver stay as they are. "
             "Add another data centre and move them.",
             code="data_centre_in_use",
+        )
+
+
+async def _check_never_served(session: AsyncSession, reseller: Reseller) -> None:
+    """With another anchor, days would be billed twice or never; raises Conflict `billing_anchor_fixed`."""
+    served = owned(ServicePeriod, reseller.id).limit(1)
+    if await session.scalar(served) is not None:
+        raise Conflict(
+            "This reseller has had a mailbox in service, so its billing periods stay as they are. "
+            "Admit it as a new reseller to bill it on another day.",
+            code="billing_anchor_fixed",
         )
 
 

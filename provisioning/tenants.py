@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint, delete, select, update
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, col
@@ -25,9 +25,14 @@ class Policy(Table):
 
 
 class Reseller(Policy, Versioned, table=True):
-    """A small IT firm. Its name and address stand on its invoices as buyer (EN 16931 BG-7)."""
+    """A small IT firm. Its name and address stand on its invoices as buyer (EN 16931 BG-7).
+
+    Its billing periods begin on the `billing_anchor_day` of each month, or on the last day of a month too short for
+    it; 1 is the calendar month.
+    """
 
     __tablename__ = "reseller"
+    __table_args__ = (CheckConstraint("billing_anchor_day between 1 and 31", name="anchor_is_a_day"),)
 
     id: str = key()
     external_id: str | None = Field(default=None, unique=True)
@@ -42,6 +47,7 @@ class Reseller(Policy, Versioned, table=True):
     standing_reason: str | None = None
     mailboxes_max: int | None = None
     customers_max: int | None = None
+    billing_anchor_day: int = 1
     created_at: datetime = moment()
 
 

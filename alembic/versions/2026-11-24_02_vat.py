@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 from provisioning.core.security import drop_immutable, make_immutable, protect, share
 
 revision = "20261124_02"
-down_revision = "20261123_04"
+down_revision = "20261124_01"
 branch_labels = None
 depends_on = None
 

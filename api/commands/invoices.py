@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -16,11 +16,11 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.composition import open_context
-from billing import invoices, runs
+from billing import differences, invoices, rating, runs, terms
 from billing.documents.html import render_invoice
-from billing.models import Invoice, InvoiceLine, InvoiceRun, ItemState, RunState
+from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceRun, ItemState, RunState
 from billing.money import format_eur
-from billing.periods import BillingMonth, berlin_day
+from billing.periods import BillingMonth, BillingPeriod, berlin_day, periods_closing
 from billing.preview import PreviewLine
 from billing.preview import preview as preview_of
 from provisioning.audit import record_events
@@ -32,6 +32,7 @@ PARKED = 3
 """Exit code of a run that is finished, but not for everybody."""
 
 FIXES = {
+    "credit_changed": "Nothing to mend: the retry takes what is left of the credit",
     "address_incomplete": "Complete it: PATCH /v1/resellers/{reseller_id}",
     "no_price": "Price the class: POST /v1/price-lists, valid_from on or before the month's first day",
     "tax_regime_unsupported": "Correct the address: PATCH /v1/resellers/{reseller_id}, or bill it by hand",
@@ -61,6 +62,14 @@ def _month(text: str) -> BillingMonth:
         raise typer.BadParameter(f"{error}.") from error
 
 
+def _closing(text: str) -> BillingPeriod:
+    try:
+        closes_on = date.fromisoformat(text)
+        return periods_closing(closes_on)[closes_on.day]
+    except ValueError as error:
+        raise typer.BadParameter(f"a day is written YYYY-MM-DD, such as 2026-11-15, not {text!r}.") from error
+
+
 # What a month will cost ---------------------------------------------------------------------------------
 
 
@@ -76,17 +85,32 @@ def preview(
 
     Example: postfachwerk invoice preview --reseller res_… --month 2026-11
     """
-    _console().print(asyncio.run(_preview(reseller, month)))
+    table, reasons = asyncio.run(_preview(reseller, month))
+    console = _console()
+    console.print(table)
+    for line in reasons:
+        console.print(line, markup=False, highlight=False)
 
 
-async def _preview(reseller_id: str, month: BillingMonth | None) -> Table:
+async def _preview(reseller_id: str, month: BillingMonth | None) -> tuple[Table, list[str]]:
+    """The lines, and in words what sets them apart from the period before."""
     async with open_context(Settings()) as context, context.database.as_system() as session:
         now = context.clock.now()
-        month = month or BillingMonth.containing(berlin_day(now))
         made = await preview_of(session, reseller_id, month, now=now)
+        found = await differences.difference(session, made, now=now)
     estimate = ", an estimate until the month is over" if made.is_estimate else ""
-    sums = (made.total.net_cents, made.total.tax_cents, made.total.gross_cents)
-    return _lines_table(f"Preview of {month} for {reseller_id}{estimate}", made.lines, sums)
+    sums = _sums(made.total)
+    title = f"Preview of {_period_name(made.period)} for {reseller_id}{estimate}"
+    return _lines_table(title, made.lines, sums), _reasons(found)
+
+
+def _reasons(found: differences.Difference | None) -> list[str]:
+    if found is None:
+        return []
+    change = format_eur(found.net_difference_cents, "en")
+    lines = [f"{change} net beside {_period_name(found.before)}:"]
+    lines += [f"  {differences.explain_reason(each, 'en')}" for each in found.reasons]
+    return [*lines, f"  and {found.more_reasons} more"] if found.more_reasons else lines
 
 
 # Billing a month ----------------------------------------------------------------------------------------
@@ -98,7 +122,14 @@ def run(
         BillingMonth | None,
         typer.Option(parser=_month, metavar="YYYY-MM", help="The month to bill; last month when left out."),
     ] = None,
-    due: Annotated[bool, typer.Option("--due", help="Bill every month that is over and not billed, in order.")] = False,
+    closes_on: Annotated[
+        BillingPeriod | None,
+        typer.Option(parser=_closing, metavar="YYYY-MM-DD", help="Another day on which billing periods close."),
+    ] = None,
+    due: Annotated[bool, typer.Option("--due", help="Bill all that is over and not billed, in order.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Bill to the end and undo it: show the sums, write nothing.")
+    ] = False,
 ) -> None:
     """Bill a month to the end, here and now, and go on with a run that was interrupted.
 
@@ -108,9 +139,10 @@ def run(
 
     Example: postfachwerk invoice run --month 2026-10
     """
-    if due and month is not None:
-        raise typer.BadParameter("choose one month with --month, or all that are due with --due")
-    asyncio.run(_bill(_start_due if due else partial(_start, month=month)))
+    if sum((due, month is not None, closes_on is not None)) > 1:
+        raise typer.BadParameter("choose one of --month, --closes-on and --due")
+    begin = _start_due if due else partial(_start, period=month or closes_on)
+    asyncio.run(_rehearse(begin) if dry_run else _bill(begin))
 
 
 @app.command()
@@ -119,6 +151,10 @@ def retry(
         BillingMonth | None,
         typer.Option(parser=_month, metavar="YYYY-MM", help="The month whose run it is; last month when left out."),
     ] = None,
+    closes_on: Annotated[
+        BillingPeriod | None,
+        typer.Option(parser=_closing, metavar="YYYY-MM-DD", help="Instead, the day on which its periods closed."),
+    ] = None,
 ) -> None:
     """Bill the parked resellers of a finished month again, once their data is mended.
 
@@ -126,37 +162,39 @@ def retry(
 
     Example: postfachwerk invoice retry --month 2026-10
     """
-    asyncio.run(_bill(partial(_retry, month=month)))
+    if month is not None and closes_on is not None:
+        raise typer.BadParameter("choose one of --month and --closes-on")
+    asyncio.run(_bill(partial(_retry, period=month or closes_on)))
 
 
-async def _start(session: AsyncSession, now: datetime, month: BillingMonth | None) -> str:
-    month = month or _last_month(now)
-    before = await runs.find_run(session, month)
+async def _start(session: AsyncSession, now: datetime, period: BillingPeriod | None) -> str:
+    period = period or _last_month(now)
+    before = await runs.find_run(session, period)
     begins = before is None or before.state is RunState.CANCELLED
-    started = await runs.start_run(session, month, actor=ACTOR, now=now)
+    started = await runs.start_run(session, period, actor=ACTOR, now=now)
     if begins:
-        await _record(session, "invoice_run.start", started.id, now=now, month=str(month))
+        await _record_start(session, started, now=now)
     return started.id
 
 
 async def _start_due(session: AsyncSession, now: datetime) -> str | None:
     """Create what is due. The run it returns is the last unfinished one, which brings all before it along."""
     for run_id in await runs.due_runs(session, now):
-        created = await runs.get_run(session, run_id)
-        await _record(session, "invoice_run.start", run_id, now=now, month=f"{created.month:%Y-%m}")
+        await _record_start(session, await runs.get_run(session, run_id), now=now)
     unfinished: list[InvoiceRun] = []
     last: str | None = None
     while page := await runs.list_runs(session, before=last):
         unfinished += [each for each in page if each.state in runs.UNFINISHED]
         last = page[-1].id
-    return max(unfinished, key=lambda each: each.month).id if unfinished else None
+    return max(unfinished, key=lambda each: each.closes_on).id if unfinished else None
 
 
-async def _retry(session: AsyncSession, now: datetime, month: BillingMonth | None) -> str:
-    month = month or _last_month(now)
-    found = await runs.find_run(session, month)
+async def _retry(session: AsyncSession, now: datetime, period: BillingPeriod | None) -> str:
+    period = period or _last_month(now)
+    found = await runs.find_run(session, period)
     if found is None:
-        _stop(f"{month} has no invoice run yet. Begin it: postfachwerk invoice run --month {month}")
+        begin = f"postfachwerk invoice run {_option(period.named, period.ends_on)}"
+        _stop(f"{_period_name(period)} has no invoice run yet. Begin it: {begin}")
     retried = await runs.retry_parked(session, found.id)
     if retried.parked:
         await _record(session, "invoice_run.retry", retried.id, now=now, parked=retried.parked)
@@ -172,7 +210,7 @@ async def _bill(begin: Begin) -> None:
         async with database.as_system() as session:
             run_id = await begin(session, now)
         if run_id is None:
-            console.print("Nothing is due: every month that is over is billed.")
+            console.print("Nothing is due: all that is over is billed.")
             return
         with _bar(driven) as show_progress:
             await runs.continue_run(database, run_id, now=now, issuer=context.issuer, on_progress=show_progress)
@@ -180,11 +218,33 @@ async def _bill(begin: Begin) -> None:
             finished = [await runs.get_run(session, each) for each in dict.fromkeys([*driven, run_id])]
             parked = [await _parked_table(session, each) for each in finished if each.parked]
     for each in finished:
-        console.print(f"{each.month:%Y-%m}: {each.state}, {each.finalised} invoices, {each.parked} parked.")
+        console.print(f"{runs.run_name(each)}: {each.state}, {each.finalised} invoices, {each.parked} parked.")
     for table in parked:
         console.print(table)
     if parked:
         raise typer.Exit(PARKED)
+
+
+async def _rehearse(begin: Begin) -> None:
+    """Show what a run would bill, by running it in a transaction that is rolled back."""
+    console = _console()
+    async with open_context(Settings()) as context, context.database.as_system() as session:
+        now = context.clock.now()
+        run_id = await begin(session, now)
+        if run_id is None:
+            console.print("Nothing is due: all that is over is billed.")
+            return
+        await session.flush()
+        for each in await runs.rehearse(session, run_id, now=now, issuer=context.issuer):
+            sums = await runs.sums_of(session, each.id)
+            amounts = [format_eur(cents, "en") for cents in (sums.net_cents, sums.tax_cents, sums.gross_cents)]
+            console.print(
+                f"{runs.run_name(each)}: {sums.invoices} invoices, {each.parked} parked, net {amounts[0]}, "
+                f"VAT {amounts[1]}, total {amounts[2]}.",
+                highlight=False,
+            )
+        await session.rollback()
+    console.print("This was a dry run: nothing was written.")
 
 
 @contextmanager
@@ -198,11 +258,11 @@ def _bar(driven: list[str]) -> Iterator[runs.OnProgress]:
 
         def show_progress(at: runs.Progress) -> None:
             if at.run_id not in tasks:
-                tasks[at.run_id] = progress.add_task(str(at.month), total=None)
+                tasks[at.run_id] = progress.add_task("", total=None)
                 driven.append(at.run_id)
             progress.update(
                 tasks[at.run_id],
-                description=f"{at.month} {at.state}",
+                description=f"{at.closes_on} {at.state}",
                 total=at.resellers,
                 completed=at.parked + at.finalised,
             )
@@ -211,14 +271,14 @@ def _bar(driven: list[str]) -> Iterator[runs.OnProgress]:
 
 
 async def _parked_table(session: AsyncSession, of_run: InvoiceRun) -> Table:
-    month = f"{of_run.month:%Y-%m}"
+    option = _option(BillingMonth.containing(of_run.month), of_run.closes_on)
     more = f"The first {SHOWN_MAX}; all: GET /v1/invoice-runs/{of_run.id}/items?state=parked. "
     table = Table(
         "Reseller",
         "Why",
         "What mends it",
-        title=f"Parked in {month}",
-        caption=f"{more if of_run.parked > SHOWN_MAX else ''}Then: postfachwerk invoice retry --month {month}",
+        title=f"Parked in {runs.run_name(of_run)}",
+        caption=f"{more if of_run.parked > SHOWN_MAX else ''}Then: postfachwerk invoice retry {option}",
         title_justify="left",
         caption_justify="left",
     )
@@ -250,13 +310,13 @@ def show(
     if invoice is None:
         _console().print(asyncio.run(_list(of_run)))
         return
-    found, lines = asyncio.run(_read(invoice))
+    found, lines, allowances = asyncio.run(_read(invoice))
     if html:
-        typer.echo(render_invoice(found, lines))
+        typer.echo(render_invoice(found, lines, allowances=allowances))
         return
     issued = f"issued {found.issued_on}, due {found.due_on}" if found.number else "draft"
     title = f"Invoice {found.number or found.id}, {found.period_starts_on:%Y-%m}, {issued}"
-    _console().print(_lines_table(title, lines, (found.net_cents, found.tax_cents, found.gross_cents)))
+    _console().print(_lines_table(title, lines, _sums(found)))
 
 
 async def _list(run_id: str | None) -> Table:
@@ -273,7 +333,7 @@ async def _list(run_id: str | None) -> Table:
     return table
 
 
-async def _read(name: str) -> tuple[Invoice, Sequence[InvoiceLine]]:
+async def _read(name: str) -> tuple[Invoice, Sequence[InvoiceLine], Sequence[InvoiceAllowance]]:
     async with open_context(Settings()) as context, context.database.as_system() as session:
         if name.startswith("inv_"):
             found = await invoices.get_invoice(session, None, name)
@@ -282,21 +342,27 @@ async def _read(name: str) -> tuple[Invoice, Sequence[InvoiceLine]]:
             if by_number is None:
                 _stop(f"There is no invoice {name}. `postfachwerk invoice show` lists the newest.")
             found = by_number
-        return found, await invoices.lines_of(session, found)
+        return found, await invoices.lines_of(session, found), await invoices.allowances_of(session, found)
 
 
-def _lines_table(title: str, lines: Iterable[InvoiceLine | PreviewLine], sums: Sequence[int]) -> Table:
-    """`sums` are net, tax and gross."""
+def _sums(of: Invoice | rating.Total) -> dict[str, int]:
+    """Each sum with its name; what was taken off only where something was."""
+    taken = {"Allowances": -of.allowances_cents} if of.allowances_cents else {}
+    return {**taken, "Net": of.net_cents, "VAT": of.tax_cents, "[bold]Total[/]": of.gross_cents}
+
+
+def _lines_table(title: str, lines: Iterable[InvoiceLine | PreviewLine], sums: Mapping[str, int]) -> Table:
     table = Table(title=escape(title), title_justify="left", show_footer=True)
-    table.add_column("Customer", footer="Net\nVAT\n[bold]Total[/]", overflow="fold")
+    table.add_column("Customer", footer="\n".join(sums), overflow="fold")
     table.add_column("Class")
     for name in ("Mailbox-days", "Days of month", "Price"):
         table.add_column(name, justify="right")
-    table.add_column("Net", justify="right", footer="\n".join(format_eur(cents, "en") for cents in sums))
+    table.add_column("Net", justify="right", footer="\n".join(format_eur(cents, "en") for cents in sums.values()))
     for line in lines:
         price, net = format_eur(line.price_cents, "en"), format_eur(line.net_cents, "en")
         days = str(line.mailbox_days), str(line.base_days)
-        table.add_row(escape(line.customer_name), line.service_class, *days, price, net)
+        kind = "" if line.kind == terms.LineKind.USAGE else f" ({line.kind})"
+        table.add_row(escape(line.customer_name), f"{line.service_class}{kind}", *days, price, net)
     return table
 
 
@@ -312,6 +378,20 @@ def _stop(message: str) -> NoReturn:
 
 def _last_month(now: datetime) -> BillingMonth:
     return BillingMonth.containing(berlin_day(now)).previous()
+
+
+def _period_name(period: BillingPeriod) -> str:
+    """ "2026-11", or the days of a period that is no calendar month."""
+    return str(period.named if period.starts_on.day == 1 else period)
+
+
+def _option(month: BillingMonth, closes_on: date) -> str:
+    return f"--month {month}" if closes_on == month.ends_on else f"--closes-on {closes_on}"
+
+
+async def _record_start(session: AsyncSession, started: InvoiceRun, *, now: datetime) -> None:
+    days = {"month": f"{started.month:%Y-%m}", "closes_on": started.closes_on.isoformat()}
+    await _record(session, "invoice_run.start", started.id, now=now, **days)
 
 
 async def _record(session: AsyncSession, action: str, run_id: str, *, now: datetime, **detail: object) -> None:

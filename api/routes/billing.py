@@ -1,7 +1,6 @@
-"""What a month will cost and what was billed: previews and final invoices, as JSON and as a page to print."""
+"""What was billed: final invoices, as JSON and as a page to print."""
 
 import base64
-from dataclasses import asdict
 from datetime import date
 from hashlib import sha256
 from typing import Annotated, Any, Literal
@@ -11,14 +10,12 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
 from api.deps import Call, Requires
-from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Route
 from billing import invoices, vat
 from billing.documents.html import render_invoice
 from billing.periods import BillingMonth
-from billing.preview import preview
-from billing.rating import explain
+from billing.terms import AllowanceKind
 from provisioning.core.ids import ID_PATTERN
 
 router = APIRouter(prefix="/v1", tags=["billing"], route_class=Route)
@@ -29,24 +26,27 @@ InvoiceId = Annotated[str, Path(pattern=f"^inv_{ID_PATTERN}$", description="inv_
 PERIOD_PATTERN = "^(20[2-9][0-9]|2100)-(0[1-9]|1[0-2])$"
 NUMBER_PATTERN = "^[A-Z0-9]{1,8}-[0-9]{4}-[0-9]{6,10}$"
 
-_SUMS: dict[str, Any] = {
+SUMS_EXAMPLE: dict[str, Any] = {
     "currency": "EUR",
+    "allowances_cents": 0,
     "net_cents": 1501,
     "tax_cents": 285,
     "gross_cents": 1786,
     "tax_category": "S",
     "rate_basis_points": 1900,
 }
-_CUSTOMER: dict[str, Any] = {
+CUSTOMER_EXAMPLE: dict[str, Any] = {
     "customer_id": "cus_01k9z3f6m2w5t8y1c4e7h0j3n6",
     "customer_name": "Kanzlei Lindenhof",
     "mailbox_days": 57,
     "net_cents": 1501,
 }
-_LINE: dict[str, Any] = {**_CUSTOMER, "service_class": "exchange", "base_days": 30, "price_cents": 790}
-_WORDS = {
-    "de": "57 Postfachtage × 7,90 € / 30 Tage = 15,01 €",
-    "en": "57 mailbox-days × €7.90 / 30 days = €15.01",
+LINE_EXAMPLE: dict[str, Any] = {
+    **CUSTOMER_EXAMPLE,
+    "service_class": "exchange",
+    "kind": "usage",
+    "base_days": 30,
+    "price_cents": 790,
 }
 _INVOICE: dict[str, Any] = {
     "id": "inv_01k9z3f6m2w5t8y1c4e7h0j3n6",
@@ -55,7 +55,7 @@ _INVOICE: dict[str, Any] = {
     "period": "2026-11",
     "issued_on": "2026-12-01",
     "due_on": "2026-12-15",
-    **_SUMS,
+    **SUMS_EXAMPLE,
 }
 _STAY: dict[str, Any] = {
     "customer_id": "cus_01k9z3f6m2w5t8y1c4e7h0j3n6",
@@ -65,6 +65,7 @@ _STAY: dict[str, Any] = {
     "starts_on": "2026-11-17",
     "ends_on": "2026-12-01",
     "mailbox_days": 14,
+    "quantity": 1,
     "start_reason": "ordered",
     "end_reason": "continues",
 }
@@ -72,7 +73,7 @@ _ADDRESS = {"name": "IT-Haus Goslar", "street": "Marktstraße 5", "postcode": "3
 _BANK = {"tax_number": "14/123/45678", "iban": "DE02120300000000202051", "bic": "BYLADEM1001"}
 
 
-def _example(**fields: Any) -> ConfigDict:
+def example(**fields: Any) -> ConfigDict:
     return ConfigDict(from_attributes=True, json_schema_extra={"examples": [fields]})
 
 
@@ -90,7 +91,8 @@ class Sums(BaseModel):
     """The tax is taken once, on the net total. 1900 basis points are 19 %."""
 
     currency: str = "EUR"
-    net_cents: int
+    allowances_cents: int = Field(description="What was taken off the sum of the lines.")
+    net_cents: int = Field(description="The sum of the lines less allowances.")
     tax_cents: int
     gross_cents: int
     tax_category: str = Field(
@@ -115,33 +117,26 @@ class CustomerSum(BaseModel):
 
 
 class Line(CustomerSum):
-    """One customer's mailboxes of one class: net = mailbox_days × price_cents / base_days, rounded half up."""
+    """One customer's units of one product at a price: net = mailbox_days × price_cents / base_days, rounded half up."""
 
-    service_class: str
-    base_days: int = Field(description="The days of the month.")
-    price_cents: int = Field(description="A mailbox and month.")
-
-
-class Explanation(BaseModel):
-    de: str
-    en: str
-
-
-class PreviewLine(Line):
-    explanation: Explanation = Field(description="Its arithmetic in words.")
-
-
-class PreviewView(Sums):
-    """The invoice as a run would make it now."""
-
-    model_config = _example(
-        period="2026-11", is_estimate=True, lines=[{**_LINE, "explanation": _WORDS}], customers=[_CUSTOMER], **_SUMS
+    service_class: str = Field(description="A class of service, or an add-on.")
+    kind: str = Field(
+        description="usage: days in service; trial: free ones; minimum_term: days after it was given up too early."
     )
+    base_days: int = Field(description="The days of the whole period.")
+    price_cents: int = Field(description="A unit and month.")
 
-    period: str
-    is_estimate: bool = Field(description="The month still runs; computed as if nothing changed until its end.")
-    lines: list[PreviewLine]
-    customers: list[CustomerSum]
+
+class AllowanceView(BaseModel):
+    """Taken off the invoice as a whole, before tax, and never more than there is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: AllowanceKind = Field(description="discount by a coupon, or credit used up.")
+    reason: str
+    percent_basis_points: int | None
+    base_cents: int
+    amount_cents: int
 
 
 def _month_of(value: object) -> object:
@@ -149,12 +144,14 @@ def _month_of(value: object) -> object:
 
 
 class InvoiceSummary(Sums):
-    model_config = ConfigDict(**_example(**_INVOICE), validate_by_name=True)
+    model_config = ConfigDict(**example(**_INVOICE), validate_by_name=True)
 
     id: str
     number: str
     status: Literal["final"] = Field(description="Always final: drafts are not shown.")
-    period: Annotated[str, BeforeValidator(_month_of)] = Field(validation_alias="period_starts_on")
+    period: Annotated[str, BeforeValidator(_month_of)] = Field(
+        validation_alias="period_starts_on", description="The month the billing period begins in."
+    )
     issued_on: date
     due_on: date
 
@@ -191,19 +188,21 @@ class InvoiceLineView(Line):
 class InvoiceView(InvoiceSummary):
     """A final invoice. It never changes."""
 
-    model_config = _example(
+    model_config = example(
         **_INVOICE,
         seller={**_ADDRESS, **_BANK, "vat_id": "DE123456788", "email": "rechnung@postfachwerk.example"},
         buyer={"id": "res_01k9z3f6m2w5t8y1c4e7h0j3n6", **_ADDRESS, "vat_id": None, "email": "office@it-haus.example"},
         vat_check_id=None,
-        lines=[{"position": 1, **_LINE}],
-        customers=[_CUSTOMER],
+        lines=[{"position": 1, **LINE_EXAMPLE}],
+        allowances=[],
+        customers=[CUSTOMER_EXAMPLE],
     )
 
     seller: Seller
     buyer: Buyer
     vat_check_id: str | None = Field(description="The answer of VIES that a reverse charge rests on.")
     lines: list[InvoiceLineView]
+    allowances: list[AllowanceView]
     customers: list[CustomerSum]
 
 
@@ -218,58 +217,29 @@ class StayView(BaseModel):
     location: str
     starts_on: date
     ends_on: date = Field(description="The first day that is no longer counted.")
-    mailbox_days: int
+    mailbox_days: int = Field(description="Times the units, for an add-on.")
+    quantity: int
     start_reason: str = Field(description="`carried_over`: it was there before the month.")
     end_reason: str = Field(description="`continues`: it is still there after the month.")
 
 
 class AnnexEntryView(BaseModel):
-    """One mailbox of an invoice; over all pages the days of a customer and class are the quantity of their line."""
+    """One mailbox of an invoice; over all pages the days of a customer and class are the quantity of their lines,
+    where the class is charged by the day."""
 
-    model_config = _example(mailbox_id="mbx_01k9z3f6m2w5t8y1c4e7h0j3n6", stays=[_STAY])
+    model_config = example(mailbox_id="mbx_01k9z3f6m2w5t8y1c4e7h0j3n6", stays=[_STAY])
 
     mailbox_id: str
     stays: list[StayView]
-
-
-@router.get(
-    "/billing/preview",
-    operation_id="previewInvoice",
-    summary="What a month will cost",
-    response_model=PreviewView,
-    responses=refusals("no_price", *vat.TREATMENT_CODES),
-)
-async def preview_(
-    call: Read,
-    period: Annotated[
-        str | None, Query(pattern=PERIOD_PATTERN, description="For example 2026-11; the running month when left out.")
-    ] = None,
-) -> Response:
-    """By the calculation that bills: once the month is over, the invoice says the same to the cent."""
-    month = BillingMonth.containing(call.today) if period is None else BillingMonth.parse(period)
-    made = await preview(call.session, call.reseller_id, month, now=call.now)
-    sums = asdict(made.total)
-    rate = sums.pop("rate")
-    view = PreviewView(
-        **sums,
-        tax_category=rate["category"],
-        rate_basis_points=rate["rate_basis_points"],
-        period=str(month),
-        is_estimate=made.is_estimate,
-        lines=[
-            PreviewLine(**asdict(line), explanation=Explanation(de=explain(line, "de"), en=explain(line, "en")))
-            for line in made.lines
-        ],
-        customers=[CustomerSum.model_validate(each) for each in made.customers],
-    )
-    return await call.answer(view)
 
 
 @router.get("/invoices", operation_id="listInvoices", summary="List invoices", response_model=Page[InvoiceSummary])
 async def list_(
     call: Read,
     page: PageDep,
-    period: Annotated[str | None, Query(pattern=PERIOD_PATTERN, description="The month billed.")] = None,
+    period: Annotated[
+        str | None, Query(pattern=PERIOD_PATTERN, description="The month the billing period begins in.")
+    ] = None,
     year: Annotated[int | None, Query(ge=2020, le=2100, description="The year of issue, as in the number.")] = None,
     number: Annotated[str | None, Query(pattern=NUMBER_PATTERN, description="Exactly, such as PF-2026-000042.")] = None,
 ) -> Response:
@@ -279,7 +249,7 @@ async def list_(
         call.reseller_id,
         number=number,
         year=year,
-        period_starts_on=None if period is None else BillingMonth.parse(period).starts_on,
+        month=None if period is None else BillingMonth.parse(period),
         limit=page.fetch,
         before=page.after,
     )
@@ -291,12 +261,14 @@ async def read(invoice_id: InvoiceId, call: Read) -> Response:
     """With its lines, and their sums by customer to bill on."""
     invoice = await invoices.get_invoice(call.session, call.reseller_id, invoice_id)
     lines = await invoices.lines_of(call.session, invoice)
+    taken = await invoices.allowances_of(call.session, invoice)
     view = InvoiceView(
         **InvoiceSummary.model_validate(invoice).model_dump(),
         seller=Seller.model_validate(invoice.seller),
         buyer=Buyer.model_validate(invoice.buyer),
         vat_check_id=invoice.vat_check_id,
         lines=[InvoiceLineView.model_validate(line) for line in lines],
+        allowances=[AllowanceView.model_validate(each) for each in taken],
         customers=[CustomerSum.model_validate(each) for each in invoices.per_customer(lines)],
     )
     return await call.answer(view, version=1, derived=True)
@@ -313,7 +285,8 @@ async def page_of(
 ) -> Response:
     """One file without anything from elsewhere, for screen and A4 paper."""
     invoice = await invoices.get_invoice(call.session, call.reseller_id, invoice_id)
-    page = render_invoice(invoice, await invoices.lines_of(call.session, invoice), language)
+    taken = await invoices.allowances_of(call.session, invoice)
+    page = render_invoice(invoice, await invoices.lines_of(call.session, invoice), language, allowances=taken)
     headers = {
         "Content-Language": language,
         "Content-Security-Policy": _policy(page),

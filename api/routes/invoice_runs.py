@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deps import Call, Requires
 from api.openapi import refusals
 from api.paging import Page, PageDep
-from api.routing import Route
+from api.routing import Day, Route
 from billing import runs
 from billing.invoices import number_report
 from billing.models import InvoiceRun, InvoiceRunItem, ItemState, RunState
-from billing.periods import BillingMonth
+from billing.periods import BillingMonth, BillingPeriod, periods_closing
 from provisioning.core.errors import FieldError, Invalid
 from provisioning.core.ids import ID_PATTERN
 
@@ -24,6 +24,7 @@ Operate = Annotated[Call, Depends(Requires("invoices:run", operator=True), scope
 RunId = Annotated[str, Path(pattern=f"^run_{ID_PATTERN}$", description="run_…")]
 
 MONTH_PATTERN = "^(20[2-9][0-9]|2100)-(0[1-9]|1[0-2])$"
+FIRST_CLOSING_DAY, LAST_CLOSING_DAY = date(2020, 1, 1), date(2100, 12, 31)
 PARKED_SHOWN = 20
 INT4_MAX = 2_147_483_647
 
@@ -36,10 +37,15 @@ _ITEM: dict[str, Any] = {
 _RUN: dict[str, Any] = {
     "id": "run_01k9z3f6m2w5t8y1c4e7h0j3n6",
     "month": "2026-11",
+    "closes_on": "2026-12-01",
     "state": "succeeded",
     "resellers": 120,
     "parked": 1,
     "finalised": 119,
+    "invoices": 119,
+    "net_cents": 2380000,
+    "tax_cents": 452200,
+    "gross_cents": 2832200,
     "actor": "schedule",
     "started_at": "2026-12-01T00:00:00Z",
     "finished_at": "2026-12-01T00:00:02Z",
@@ -52,11 +58,13 @@ def _example(example: dict[str, Any]) -> ConfigDict:
 
 
 class NewRun(BaseModel):
-    """The month to bill. It has one run, however often it is asked for."""
+    """The month to bill, or the day on which other billing periods close. It has one run, however often it is asked
+    for."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"month": "2026-11"}]})
 
-    month: str = Field(pattern=MONTH_PATTERN, description="A month that is over in Berlin.")
+    month: str | None = Field(None, pattern=MONTH_PATTERN, description="A calendar month that is over in Berlin.")
+    closes_on: Day | None = Field(None, description="Instead of the month, which closes on the 1st.")
 
 
 class RunItemView(BaseModel):
@@ -71,16 +79,21 @@ class RunItemView(BaseModel):
 
 
 class RunView(BaseModel):
-    """The billing of one month."""
+    """The billing of all periods that close on one day."""
 
     model_config = _example(_RUN)
 
     id: str
-    month: str
+    month: str = Field(description="The month the periods begin in.")
+    closes_on: date
     state: RunState = Field(description="What it does next, or how it ended.")
     resellers: int = Field(description="Those with days in the month.")
     parked: int = Field(description="Those whose data is wrong; they got neither invoice nor number.")
     finalised: int = Field(description="Those with a final invoice.")
+    invoices: int | None = Field(None, description="Drafts included. null in lists, as the sums are.")
+    net_cents: int | None = None
+    tax_cents: int | None = None
+    gross_cents: int | None = None
     actor: str
     started_at: datetime
     finished_at: datetime | None
@@ -142,14 +155,17 @@ class NumbersView(BaseModel):
     responses={200: {"model": RunView, "description": "It has run already."}, **refusals("month_not_over")},
 )
 async def start(new: NewRun, call: Operate) -> Response:
-    """Creates the month's run, or returns the one there is; a worker drives it, earlier months first. A cancelled one
-    begins anew."""
-    month = BillingMonth.parse(new.month)
-    before = await runs.find_run(call.session, month)
+    """Creates the run of a month or of a closing day, or returns the one there is; a worker drives it, earlier ones
+    first. A cancelled one begins anew. With `dry_run` it is driven to the end and undone, and answers its sums."""
+    period = _period_of(new)
+    before = await runs.find_run(call.session, period)
     begins = before is None or before.state is RunState.CANCELLED
-    run = await runs.start_run(call.session, month, actor=call.principal.key_id, now=call.now)
+    run = await runs.start_run(call.session, period, actor=call.principal.key_id, now=call.now)
     if begins:
-        await call.record("invoice_run.start", [run.id], month=new.month)
+        await call.record(
+            "invoice_run.start", [run.id], month=f"{run.month:%Y-%m}", closes_on=run.closes_on.isoformat()
+        )
+    await _rehearse(call, run)
     return await _accepted(call, run)
 
 
@@ -197,6 +213,7 @@ async def retry(run_id: RunId, call: Operate) -> Response:
     run = await runs.retry_parked(call.session, run_id)
     if run.parked:
         await call.record("invoice_run.retry", [run.id], parked=run.parked)
+    await _rehearse(call, run)
     return await _accepted(call, run)
 
 
@@ -248,6 +265,19 @@ async def numbers(
     return await call.answer(view)
 
 
+def _period_of(new: NewRun) -> BillingPeriod:
+    """Raises Invalid unless either the month or the closing day is given, and in this century."""
+    if (new.month is None) == (new.closes_on is None):
+        message = "name a month, or another day on which periods close"
+        raise Invalid("Name either month or closes_on.", errors=[FieldError("/month", "month_or_closing_day", message)])
+    if new.closes_on is None:
+        return BillingMonth.parse(new.month or "")
+    if not FIRST_CLOSING_DAY <= new.closes_on <= LAST_CLOSING_DAY:
+        message = f"a day from {FIRST_CLOSING_DAY} to {LAST_CLOSING_DAY}"
+        raise Invalid("No period closes then.", errors=[FieldError("/closes_on", "day_out_of_range", message)])
+    return periods_closing(new.closes_on)[new.closes_on.day]
+
+
 def _sequence(cursor: str | None) -> int:
     """The number the page before ended with. Raises Invalid for a cursor of another list."""
     if cursor is None:
@@ -256,6 +286,13 @@ def _sequence(cursor: str | None) -> int:
         message = "pass next_cursor of the page before, unchanged"
         raise Invalid("This cursor is none of ours.", errors=[FieldError("?cursor", "invalid_cursor", message)])
     return int(cursor)
+
+
+async def _rehearse(call: Call, run: InvoiceRun) -> None:
+    """What is only tried out is driven to its end in this transaction, which is then rolled back."""
+    if call.dry_run and run.state in runs.UNFINISHED:
+        await call.session.flush()
+        await runs.rehearse(call.session, run.id, now=call.now, issuer=call.context.issuer)
 
 
 async def _accepted(call: Call, run: InvoiceRun) -> Response:
@@ -268,6 +305,9 @@ async def _shown(call: Call, run: InvoiceRun) -> RunView:
     parked: list[InvoiceRunItem] = []
     if run.parked:
         parked += await runs.list_items(call.session, run.id, state=ItemState.PARKED, limit=PARKED_SHOWN)
+    sums = await runs.sums_of(call.session, run.id)
+    view.invoices, view.net_cents = sums.invoices, sums.net_cents
+    view.tax_cents, view.gross_cents = sums.tax_cents, sums.gross_cents
     view.parked_resellers = [RunItemView.model_validate(item) for item in parked]
     return view
 

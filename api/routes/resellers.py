@@ -31,6 +31,16 @@ Country = Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166 alpha
 VatId = Annotated[str, Field(pattern="^[A-Z]{2}[0-9A-Z+*]{2,12}$", description="For example DE123456788.")]
 Email = Annotated[str, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+AnchorDay = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=31,
+        strict=True,
+        description="On this day of each month its billing periods begin, or on the last day of a shorter month. "
+        "1 is the calendar month. Fixed once a mailbox has been in service.",
+    ),
+]
 ExternalId = Annotated[str, Field(min_length=1, max_length=128)]
 
 EXAMPLE: dict[str, JsonValue] = {
@@ -44,6 +54,7 @@ EXAMPLE: dict[str, JsonValue] = {
     "billing_email": "buchhaltung@it-haus.example",
     "mailboxes_max": 500,
     "customers_max": None,
+    "billing_anchor_day": 1,
     "allowed_countries": ["DE"],
 }
 
@@ -63,6 +74,7 @@ class ResellerOrder(PolicyShape):
     external_id: ExternalId | None = None
     mailboxes_max: Limit | None = None
     customers_max: Limit | None = None
+    billing_anchor_day: AnchorDay = 1
 
 
 class ResellerChange(PolicyShape):
@@ -82,6 +94,7 @@ class ResellerChange(PolicyShape):
     external_id: ExternalId | None = None
     mailboxes_max: Limit | None = None
     customers_max: Limit | None = None
+    billing_anchor_day: AnchorDay | None = None
 
 
 class Suspension(BaseModel):
@@ -126,6 +139,7 @@ class ResellerView(PolicyShape):
     mailboxes_used: int = 0
     customers_max: int | None
     customers_used: int = 0
+    billing_anchor_day: int
     created_at: datetime
     version: int = Field(description="Counts the changes; the ETag begins with it.")
 
@@ -179,7 +193,7 @@ async def read(reseller_id: ResellerId, call: Read) -> Response:
     operation_id="changeReseller",
     summary="Change address, limits or policy",
     response_model=ResellerView,
-    responses=refusals("external_id_taken", "limit_below_use", "policy_violated_by_existing"),
+    responses=refusals("external_id_taken", "limit_below_use", "policy_violated_by_existing", "billing_anchor_fixed"),
 )
 async def change(reseller_id: ResellerId, change: ResellerChange, call: Write) -> Response:
     """A policy that mailboxes in service would break is refused. Invoices that are final keep the old address."""

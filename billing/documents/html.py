@@ -10,12 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from billing.documents.document import Document
 from billing.documents.sheet import sheet_of
 from billing.documents.texts import TEXTS, format_day, format_rate, grouped_iban
-from billing.models import Invoice, InvoiceLine
+from billing.models import Invoice, InvoiceAllowance, InvoiceLine
 from billing.money import Language, format_eur
-from billing.rating import Line, explain
+from billing.rating import KIND_WORDS, Line, explain
+from billing.terms import PRODUCT_NAMES, AllowanceKind, LineKind
 from billing.vat import EXEMPTIONS
-
-CLASSES = {"pop3": "POP3", "imap": "IMAP", "exchange": "Exchange"}
 
 _environment = Environment(
     loader=PackageLoader("billing", "documents"),
@@ -26,13 +25,20 @@ _environment = Environment(
 )
 
 
-def render_invoice(invoice: Invoice, lines: Sequence[InvoiceLine], language: Language = "de") -> str:
+def render_invoice(
+    invoice: Invoice,
+    lines: Sequence[InvoiceLine],
+    language: Language = "de",
+    *,
+    allowances: Sequence[InvoiceAllowance] = (),
+) -> str:
     """Return the page of an invoice; `lines` in their order, those of one customer together.
 
     A draft says so and shows neither seller nor buyer, which are fixed with its number. A language other than
     de and en raises KeyError.
     """
     return _environment.get_template("invoice.html").render(
+        allowances=[(_allowance_name(each, language), each.amount_cents) for each in allowances],
         customers=list(_customers(lines)),
         exemption=getattr(EXEMPTIONS.get(invoice.tax_category), language, None),
         example=explain(_as_rated(lines[0]), language) if lines else None,
@@ -40,7 +46,7 @@ def render_invoice(invoice: Invoice, lines: Sequence[InvoiceLine], language: Lan
         language=language,
         last_on=invoice.period_ends_on - timedelta(days=1),
         t=TEXTS[language],
-        class_name=lambda service_class: CLASSES.get(service_class, service_class),
+        line_name=lambda line: _line_name(line, language),
         day=lambda day: format_day(day, language),
         eur=lambda cents: format_eur(cents, language),
         grouped_iban=grouped_iban,
@@ -71,4 +77,19 @@ def _as_rated(line: InvoiceLine) -> Line:
         mailbox_days=line.mailbox_days,
         base_days=line.base_days,
         net_cents=line.net_cents,
+        kind=LineKind(line.kind),
     )
+
+
+def _allowance_name(allowance: InvoiceAllowance, language: Language) -> str:
+    if allowance.kind == AllowanceKind.CREDIT:
+        return TEXTS[language]["credit"]
+    if allowance.percent_basis_points is None:
+        return allowance.reason
+    return f"{allowance.reason} ({format_rate(allowance.percent_basis_points, language)})"
+
+
+def _line_name(line: InvoiceLine, language: Language) -> str:
+    name = PRODUCT_NAMES[language].get(line.service_class, line.service_class)
+    kind = KIND_WORDS[language].get(line.kind)
+    return name if kind is None else f"{name} ({kind})"

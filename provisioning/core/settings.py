@@ -107,3 +107,6 @@ class Settings(BaseSettings):
     vat_check_days: int = Field(
         default=90, ge=1, le=365, description="Days for which a VAT id that VIES has confirmed is not asked for again."
     )
+    price_notice_days: int = Field(
+        default=30, ge=0, le=365, description="Days ahead that a list must be made which makes something dearer."
+    )

@@ -45,8 +45,8 @@ OWNED = {
 # Path parameters that are the same for everybody, the operator's, or mean something only beside an owned one.
 UNOWNED = frozenset(
     {
-        *("add_on", "address", "bank_entry_id", "code", "direct_debit_id", "kind", "name", "price_list_id"),
-        *("reseller_id", "run_id", "scheme", "scope"),
+        *("add_on", "address", "bank_entry_id", "code", "coupon_id", "direct_debit_id", "discount_id", "kind", "name"),
+        *("price_list_id", "reseller_id", "run_id", "scheme", "scope"),
     }
 )
 

@@ -19,13 +19,15 @@ from tests import conftest, factories
 from tests.api.conftest import PEPPER
 from tests.api.payment_rows import add_bank_rows, add_payment_rows, mark_charged, name_payment
 from tests.api.stage import Facts
-from tests.billing.ledger_factory import add_mailboxes, add_prices, add_resale_price, bill
+from tests.billing import ledger_factory, resale_factory
 
 NOW = conftest.NOW
 
 # What the documented examples speak of.
 DOCUMENTED_CUSTOMER = "cus_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_PAYMENT = "pay_01k9z3f6m2w5t8y1c4e7h0j3n6"
+DOCUMENTED_RESELLER = "res_01k9z3f6m2w5t8y1c4e7h0j3n6"
+DOCUMENTED_COUPON = "cou_01k9z3f6m2w5t8y1c4e7h0j3n6"
 OCTOBER, SEPTEMBER = BillingMonth(2026, 10), BillingMonth(2026, 9)
 
 
@@ -34,12 +36,15 @@ async def build(url: str) -> Facts:
     facts = Facts()
     try:
         async with database.as_system() as session:
-            await add_prices(session)
+            await ledger_factory.add_prices(session)
             facts.own = await _make_tenant(session, customer_id=DOCUMENTED_CUSTOMER, name="kanzlei-lindenhof.example")
             facts.foreign = await _make_tenant(session, name="praxis-am-markt.example")
             await _make_odd_resellers(session, facts)
             await _make_keys(session, facts)
-            facts.own["price_list_id"] = await add_prices(session, valid_from=date(2030, 1, 1))
+            await ledger_factory.add_coupon(session, DOCUMENTED_COUPON)
+            facts.own["coupon_id"] = DOCUMENTED_COUPON
+            facts.own["discount_id"] = await ledger_factory.add_discount(session, facts.foreign["reseller_id"])
+            facts.own["price_list_id"] = await ledger_factory.add_prices(session, valid_from=date(2030, 1, 1))
         await _make_runs(database, facts)
     finally:
         await database.close()
@@ -48,7 +53,7 @@ async def build(url: str) -> Facts:
 
 async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> dict[str, str]:
     """One of everything, by the name of the path parameter that it is for."""
-    reseller = await factories.make_reseller(session)
+    reseller = await factories.make_reseller(session, **({"id": DOCUMENTED_RESELLER} if customer else {}))
     served = await factories.make_customer(session, reseller)
     unserved = await factories.make_customer(session, reseller, **({"id": customer["customer_id"]} if customer else {}))
     domain = await factories.make_domain(session, served, name=name)
@@ -66,8 +71,10 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
         {"id": operations[broken.id], "now": NOW},
     )
     await session.execute(text("update mailbox set failed = true where id = :id"), {"id": broken.id})
-    await add_mailboxes(session, reseller.id, served.id, starts_on=date(2026, 9, 5), ends_on=date(2026, 11, 1))
-    resale_price_id = await add_resale_price(session, reseller.id)
+    await ledger_factory.add_mailboxes(
+        session, reseller.id, served.id, starts_on=date(2026, 9, 5), ends_on=date(2026, 11, 1)
+    )
+    resale_price_id = await resale_factory.add_resale_price(session, reseller.id)
     return {
         "resale_price_id": resale_price_id,
         "reseller_id": reseller.id,
@@ -94,7 +101,9 @@ async def _make_odd_resellers(session: AsyncSession, facts: Facts) -> None:
     facts.own["eu_reseller_id"] = abroad.id
     reseller = await factories.make_reseller(session, city="")
     customer = await factories.make_customer(session, reseller)
-    await add_mailboxes(session, reseller.id, customer.id, starts_on=date(2026, 10, 5), ends_on=date(2026, 11, 1))
+    await ledger_factory.add_mailboxes(
+        session, reseller.id, customer.id, starts_on=date(2026, 10, 5), ends_on=date(2026, 11, 1)
+    )
     suspended = await factories.make_reseller(session, standing=Standing.SUSPENDED)
     facts.secrets["suspended"] = (await _make_key(session, suspended.id, RESELLER_SCOPES)).secret
 
@@ -125,7 +134,7 @@ async def _make_keys(session: AsyncSession, facts: Facts) -> None:
 
 async def _make_runs(database: Database, facts: Facts) -> None:
     """October is billed, with one reseller parked; September's run has only just been asked for."""
-    billed = await bill(database, OCTOBER, now=NOW)
+    billed = await ledger_factory.bill(database, OCTOBER, now=NOW)
     async with database.as_system() as session:
         begun = await start_run(session, SEPTEMBER, actor="operator", now=NOW)
         invoices = {

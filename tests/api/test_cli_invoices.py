@@ -109,6 +109,14 @@ class TestRun:
         assert await numbers(fresh_database) == [1, 2, 3]
         assert await events(fresh_database) == [("command line", "invoice_run.start")]
 
+    async def test_a_dry_run_says_the_sums_and_writes_nothing(self, fresh_database: Database, invoice: Invoice) -> None:
+        await add_office(fresh_database)
+        said = await invoice("run", "--month", "2025-10", "--dry-run")
+        # Two mailboxes for 15 of 31 days at 7.90 €: 30 × 790 / 31.
+        assert "2025-10: 1 invoices, 0 parked, net €7.65, VAT €1.45, total €9.10." in said
+        assert await read(fresh_database, "select count(*) from invoice_run") == [(0,)]
+        assert await events(fresh_database) == []
+
     async def test_the_parked_are_named_with_what_mends_them_and_a_retry_bills_them(
         self, fresh_database: Database, invoice: Invoice, process: Invoice
     ) -> None:

@@ -85,8 +85,9 @@ async def pay(database: Database, payments: list[tuple[str, date, int, bool]]) -
 _BOOK = text(
     """
     insert into payment_entry (id, reseller_id, payment_id, kind, amount_cents, booked_on, source, created_at)
-    select cast(:id as text), reseller_id, payment.id, case when cast(:cents as bigint) > 0 then 'receipt' else 'chargeback' end,
-        cast(:cents as bigint), cast(:booked_on as date), cast(:through as text) || '-' || cast(:id as text), now()
+    select cast(:id as text), reseller_id, payment.id,
+        case when cast(:cents as bigint) > 0 then 'receipt' else 'chargeback' end, cast(:cents as bigint),
+        cast(:booked_on as date), cast(:through as text) || '-' || cast(:id as text), now()
     from payment where invoice_id = :invoice_id
     """
 )

@@ -106,6 +106,24 @@ class TestStart:
         assert await read(database, "select * from invoice order by id") == before
         assert await actions(database) == []
 
+    async def test_another_closing_day_has_a_run_of_its_own(self, operator: httpx.AsyncClient) -> None:
+        answer = await operator.post("/v1/invoice-runs", json={"closes_on": "2026-11-15"})
+        assert (answer.status_code, answer.json()["month"], answer.json()["closes_on"]) == (
+            202,
+            "2026-10",
+            "2026-11-15",
+        )
+        october = await start(operator, "2026-10")
+        assert (october["id"] != answer.json()["id"], october["closes_on"]) == (True, "2026-11-01")
+        again = await operator.post("/v1/invoice-runs", json={"closes_on": "2026-11-01"})
+        assert again.json()["id"] == october["id"]
+
+    @pytest.mark.parametrize("body", [{}, {"month": "2026-10", "closes_on": "2026-11-01"}, {"closes_on": "1999-01-01"}])
+    async def test_either_month_or_closing_day_is_named(
+        self, operator: httpx.AsyncClient, body: dict[str, str]
+    ) -> None:
+        assert (await operator.post("/v1/invoice-runs", json=body)).status_code == 422
+
     @pytest.mark.parametrize("month", ["2026-13", "26-11", "1999-01", "2101-01", "", None, 202611])
     async def test_what_is_no_month_is_refused(self, operator: httpx.AsyncClient, month: object) -> None:
         answer = await operator.post("/v1/invoice-runs", json={"month": month})
@@ -116,6 +134,26 @@ class TestStart:
         for path in ("/v1/invoice-runs", "/v1/invoice-numbers"):
             assert (await tenant.client.get(path)).status_code == 403
         assert (await tenant.client.post("/v1/invoice-runs", json={"month": "2026-11"})).status_code == 403
+
+
+class TestDryRun:
+    async def test_it_answers_the_sums_of_the_run_and_who_would_be_parked_and_writes_nothing(
+        self, operator: httpx.AsyncClient, database: Database
+    ) -> None:
+        await add_billable_resellers(database, 2)
+        parked = await add_parked(database)
+        answer = await operator.post("/v1/invoice-runs?dry_run=true", json={"month": "2026-11"})
+        assert answer.status_code == 200, answer.text
+        would_be = answer.json()["would_be"]
+        assert [each["reseller_id"] for each in would_be["parked_resellers"]] == [parked]
+        assert await read(database, "select count(*) from invoice") == [(0,)]
+        assert await read(database, "select count(*) from number_series") == [(0,)]
+        run = await start(operator)
+        await drive(database, run["id"])
+        done = (await operator.get(f"/v1/invoice-runs/{run['id']}")).json()
+        sums = ("state", "resellers", "parked", "finalised", "invoices", "net_cents", "tax_cents", "gross_cents")
+        assert {name: would_be[name] for name in sums} == {name: done[name] for name in sums}
+        assert (done["invoices"], done["net_cents"], done["gross_cents"]) == (2, 1474, 1754)
 
 
 class TestParked:

@@ -56,7 +56,16 @@ class TestCreate:
         again = await operator.get(answer.headers["location"])
         assert again.json() == answer.json()
         assert again.json()["name"] == "Preise für Österreich"
-        assert again.json()["prices"] == price_list()["prices"]
+        usual = {
+            "tiers_mode": "volume",
+            "proration": "daily",
+            "minimum_term_months": 0,
+            "notice_days": 0,
+            "trial_days": 0,
+        }
+        given = price_list()["prices"]
+        assert isinstance(given, list)
+        assert again.json()["prices"] == [{**each, **usual} for each in given]
         assert await actions(database) == ["price_list.create"]
 
     async def test_a_second_list_of_the_same_day_and_owner_is_refused(self, operator: httpx.AsyncClient) -> None:
@@ -75,6 +84,8 @@ class TestCreate:
             ({"prices": one_class("imap", (1, 290)) + one_class("exchange", (1, 790), (1, 690))}, "/prices/1/tiers"),
             ({"prices": one_class("imap", (1, 290)) * 2}, "/prices/1/service_class"),
             ({"prices": one_class("fax", (1, 290))}, "/prices/0/service_class"),
+            ({"prices": [{**one_class("imap", (1, 290))[0], "trial_days": 367}]}, "/prices/0/trial_days"),
+            ({"prices": [{**one_class("imap", (1, 290))[0], "proration": "weekly"}]}, "/prices/0/proration"),
             ({"prices": one_class("imap", (1, -1))}, "/prices/0/tiers/0/price_cents"),
             ({"prices": one_class("imap", (1, 2**31))}, "/prices/0/tiers/0/price_cents"),
             ({"prices": []}, "/prices"),
@@ -104,6 +115,19 @@ class TestCreate:
         tenant = await make_tenant()
         assert (await tenant.client.post("/v1/price-lists", json=price_list())).status_code == 403
         assert (await tenant.client.get("/v1/price-lists")).status_code == 403
+
+
+class TestTerms:
+    async def test_terms_are_kept_with_the_list_and_shown_to_those_they_hold_for(
+        self, operator: httpx.AsyncClient, make_tenant: MakeTenant
+    ) -> None:
+        terms = {"tiers_mode": "graduated", "minimum_term_months": 12, "notice_days": 30, "trial_days": 14}
+        prices = [{**one_class("extra_storage", (1, 90), (10, 70))[0], **terms, "proration": "full_month"}]
+        created = await create(operator, prices=prices)
+        assert created["prices"] == prices
+        tenant = await make_tenant()
+        [shown] = (await tenant.client.get("/v1/prices?on=2026-11-01")).json()["prices"]
+        assert {name: shown[name] for name in prices[0]} == prices[0]
 
 
 class TestList:
@@ -209,3 +233,49 @@ class TestEffectivePrices:
         answer = await tenant.client.get("/v1/prices", params={"on": on})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "?on"
+
+
+class TestNotice:
+    async def add_user(self, database: Database, reseller_id: str) -> None:
+        async with database.as_system() as session:
+            await add_mailboxes(session, reseller_id, await add_customer(session, reseller_id))
+
+    async def test_what_becomes_dearer_is_announced_in_time_and_shown_to_whom_it_concerns(
+        self, operator: httpx.AsyncClient, make_tenant: MakeTenant, database: Database
+    ) -> None:
+        tenant, apart = await make_tenant(), await make_tenant()
+        await create(operator)
+        own = await create(operator, reseller_id=apart.reseller_id, prices=one_class("exchange", (1, 500)))
+        for each in (tenant, apart):
+            await self.add_user(database, each.reseller_id)
+        dearer = price_list(valid_from="2026-12-16", prices=one_class("exchange", (1, 790), (10, 691)))
+        refused = await operator.post("/v1/price-lists", json=dearer)
+        assert (refused.status_code, refused.json()["code"]) == (409, "notice_too_short")
+        assert (refused.json()["first_allowed_on"], refused.json()["service_class"]) == ("2026-12-17", "exchange")
+        created = await create(operator, **{**dearer, "valid_from": "2026-12-17"})
+
+        [change] = (await tenant.client.get("/v1/price-changes")).json()["price_changes"][:1]
+        assert (change["service_class"], change["effective_on"]) == ("exchange", "2027-01-01")
+        assert change["price_list_id"] == created["id"]
+        assert [tier["price_cents"] for tier in change["old"]["tiers"]] == [790, 690]
+        assert [tier["price_cents"] for tier in change["new"]["tiers"]] == [790, 691]
+        theirs = (await apart.client.get("/v1/price-changes")).json()["price_changes"]
+        assert [each["service_class"] for each in theirs] == ["imap"]
+        assert theirs[0]["new"] is None
+        assert own["reseller_id"] == apart.reseller_id
+
+    async def test_what_becomes_cheaper_or_concerns_nobody_may_hold_at_once(
+        self, operator: httpx.AsyncClient, make_tenant: MakeTenant, database: Database
+    ) -> None:
+        await create(operator)
+        # Nobody has a mailbox yet.
+        await create(operator, valid_from="2026-11-02", prices=one_class("exchange", (1, 900)))
+        tenant = await make_tenant()
+        await self.add_user(database, tenant.reseller_id)
+        await create(operator, valid_from="2026-11-18", prices=one_class("exchange", (1, 890)))
+        await create(
+            operator, valid_from="2026-11-19", prices=one_class("exchange", (1, 890)) + one_class("imap", (1, 9))
+        )
+        own = {"reseller_id": tenant.reseller_id, "valid_from": "2026-11-18"}
+        dearer = price_list(**own, prices=one_class("exchange", (1, 891)))
+        assert (await operator.post("/v1/price-lists", json=dearer)).json()["code"] == "notice_too_short"

@@ -10,6 +10,7 @@ from provisioning.core.database import Database
 from provisioning.keys import RESELLER_SCOPES
 from provisioning.tenants import Customer
 from tests.api.conftest import MakeClient, MakeTenant, Tenant
+from tests.billing.ledger_factory import add_customer, add_mailboxes
 from tests.factories import make_domain, make_mailbox
 
 pytestmark = pytest.mark.anyio
@@ -233,3 +234,25 @@ class TestManners:
             await operator.post(f"{path}/api-keys", json={"name": "x", "scopes": ["mailboxes:read"]}),
         ]
         assert [answer.status_code for answer in answers] == [404] * 5
+
+
+class TestBillingAnchor:
+    async def test_it_is_chosen_freely_until_a_mailbox_has_been_in_service(
+        self, operator: httpx.AsyncClient, database: Database
+    ) -> None:
+        order = {**ADDRESS, "billing_anchor_day": 31}
+        created = (await operator.post("/v1/resellers", json=order)).json()
+        assert created["billing_anchor_day"] == 31
+        path = f"/v1/resellers/{created['id']}"
+        assert (await operator.patch(path, json={"billing_anchor_day": 15})).json()["billing_anchor_day"] == 15
+        async with database.as_system() as session:
+            await add_mailboxes(session, created["id"], await add_customer(session, created["id"]))
+        answer = await operator.patch(path, json={"billing_anchor_day": 1})
+        assert (answer.status_code, answer.json()["code"]) == (409, "billing_anchor_fixed")
+        assert (await operator.patch(path, json={"billing_anchor_day": 15, "city": "Bonn"})).status_code == 200
+
+    @pytest.mark.parametrize("day", [0, 32, None, "1"])
+    async def test_it_is_a_day_of_a_month(self, operator: httpx.AsyncClient, day: object) -> None:
+        answer = await operator.post("/v1/resellers", json={**ADDRESS, "billing_anchor_day": day})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/billing_anchor_day"

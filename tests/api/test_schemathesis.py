@@ -31,6 +31,7 @@ FOR_ANYBODY = ["account", "audit", "data centres", "service"]
 # What can be wrong with a value that the schema takes: codes of fields, or of the problem where it names none.
 BEYOND_SCHEMAS = {
     *STATEMENT_CODES,  # a file of the bank is checked by what is in it
+    "day_out_of_range",  # JSON Schema bounds no dates
     "given_twice",  # one line for each class
     "idempotency_key_reused",  # the same key, drawn again for another call
     "in_past",  # depends on the day
@@ -42,8 +43,11 @@ BEYOND_SCHEMAS = {
     "invalid_domain",  # IDNA
     "invalid_iban",  # its check digits
     "invalid_price",  # tiers rise from each to the next
+    "month_or_closing_day",  # one of two
     "null",  # in a change: a field that is always there cannot be taken away
     "order",  # a validity ends after it begins
+    "repeating_only",  # depends on how long a coupon counts
+    "share_or_amount",  # one of two
     "too_late",  # depends on the day
     "unknown_scope",  # depends on whose key it is
     "weak_password",  # too simple for its length

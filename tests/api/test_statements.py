@@ -19,11 +19,11 @@ from tests.billing.ledger_factory import (
     add_customer,
     add_mailboxes,
     add_prices,
-    add_resale_price,
     bill,
     random_world,
     read,
 )
+from tests.billing.resale_factory import add_resale_price
 
 pytestmark = pytest.mark.anyio
 

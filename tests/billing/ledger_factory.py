@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -10,19 +10,20 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import runs
-from billing.models import InvoiceRun, Issuer
-from billing.periods import BillingMonth
+from billing.models import Coupon, Discount, InvoiceRun, Issuer
+from billing.periods import BillingMonth, BillingPeriod
 from billing.prices import create_price_list
 from billing.rating import Period, PriceTable, Tier
-from billing.resale_prices import create_resale_price
+from billing.terms import CouponDuration, Proration, Terms, TermsHistory, TiersMode
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
-from provisioning.ledger import ServicePeriod
+from provisioning.ledger import AddOnPeriod, ServicePeriod
 from provisioning.tenants import Customer, Reseller
 
 NOVEMBER = BillingMonth(2026, 11)
 IN_DECEMBER = datetime(2026, 12, 1, 6, 0, tzinfo=UTC)
 CLASSES = ("exchange", "imap", "pop3")
+ADD_ONS = ("archive", "extra_storage")
 PRICES: Mapping[str, tuple[Tier, ...]] = {
     "exchange": (Tier(1, 790), Tier(10, 690)),
     "imap": (Tier(1, 290),),
@@ -47,6 +48,7 @@ class PriceListFacts:
     reseller_id: str | None
     valid_from: date
     prices: Mapping[str, tuple[Tier, ...]]
+    terms: Mapping[str, Terms] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,15 +57,33 @@ class World:
 
     periods: dict[str, list[Period]] = field(default_factory=dict)
     lists: list[PriceListFacts] = field(default_factory=list)
+    anchors: dict[str, int] = field(default_factory=dict)
 
-    def table(self, reseller_id: str, month: BillingMonth) -> PriceTable:
-        """The prices of a month by the plainest reading of the rule."""
+    def table(self, reseller_id: str, period: BillingPeriod) -> PriceTable:
+        """The prices of a period by the plainest reading of the rule."""
 
         def latest(owner: str | None) -> Mapping[str, tuple[Tier, ...]]:
-            holding = [each for each in self.lists if each.reseller_id == owner and each.valid_from <= month.starts_on]
+            holding = [each for each in self.lists if each.reseller_id == owner and each.valid_from <= period.starts_on]
             return max(holding, key=lambda each: each.valid_from).prices if holding else {}
 
         return {**latest(None), **latest(reseller_id)}
+
+    def history(self, reseller_id: str) -> TermsHistory:
+        """The terms of each day on which some list begins, as plainly."""
+
+        def holding(owner: str | None, on: date, product: str) -> Terms | None:
+            begun = [each for each in self.lists if each.reseller_id == owner and each.valid_from <= on]
+            latest = max(begun, key=lambda each: each.valid_from, default=None)
+            named = latest is not None and product in latest.prices
+            return latest.terms.get(product, Terms()) if latest is not None and named else None
+
+        days = sorted({each.valid_from for each in self.lists}, reverse=True)
+        return {
+            product: tuple(
+                (day, holding(reseller_id, day, product) or holding(None, day, product) or Terms()) for day in days
+            )
+            for product in (*CLASSES, *ADD_ONS)
+        }
 
 
 async def add_reseller(session: AsyncSession, **details: Any) -> str:
@@ -90,24 +110,29 @@ async def add_customer(session: AsyncSession, reseller_id: str, name: str = "Kan
 
 
 async def add_periods(session: AsyncSession, reseller_id: str, periods: Iterable[Period]) -> None:
-    rows = [
-        {
+    """Periods of mailboxes and of add-ons, to their tables."""
+    services: list[dict[str, Any]] = []
+    add_ons: list[dict[str, Any]] = []
+    for period in periods:
+        row = {
             "id": new_id("per"),
             "reseller_id": reseller_id,
             "customer_id": period.customer_id,
             "mailbox_id": period.mailbox_id,
             "address": f"{period.mailbox_id}@kanzlei.example",
-            "service_class": period.service_class,
             "location": period.location,
             "starts_on": period.starts_on,
             "ends_on": period.ends_on,
             "start_reason": "ordered",
             "end_reason": None if period.ends_on is None else "deleted",
         }
-        for period in periods
-    ]
-    if rows:
-        await session.execute(insert(ServicePeriod), rows)
+        if period.is_add_on:
+            add_ons.append({**row, "add_on": period.service_class, "quantity": period.quantity})
+        else:
+            services.append({**row, "service_class": period.service_class})
+    for table, rows in ((ServicePeriod, services), (AddOnPeriod, add_ons)):
+        if rows:
+            await session.execute(insert(table), rows)
 
 
 async def add_mailboxes(
@@ -132,32 +157,43 @@ async def add_prices(
     *,
     valid_from: date = date(2026, 1, 1),
     prices: Mapping[str, Sequence[Tier]] = PRICES,
+    terms: Mapping[str, Terms] | None = None,
 ) -> str:
     price_list = await create_price_list(
-        session, reseller_id, name="Preise 2026", valid_from=valid_from, prices=prices, now=IN_DECEMBER
+        session, reseller_id, name="Preise 2026", valid_from=valid_from, prices=prices, terms=terms, now=IN_DECEMBER
     )
     return price_list.id
 
 
-async def add_resale_price(
-    session: AsyncSession,
-    reseller_id: str,
-    *,
-    service_class: str = "exchange",
-    price_cents: int = 1190,
-    valid_from: date = date(2026, 1, 1),
-    customer_id: str | None = None,
-) -> str:
-    price = await create_resale_price(
-        session,
-        reseller_id,
-        service_class=service_class,
-        price_cents=price_cents,
-        valid_from=valid_from,
-        customer_id=customer_id,
-        now=IN_DECEMBER,
+async def add_coupon(session: AsyncSession, coupon_id: str) -> None:
+    """A tenth off for ever, which nobody has had."""
+    coupon = Coupon(
+        id=coupon_id,
+        name="Treue",
+        percent_basis_points=1_000,
+        duration=CouponDuration.FOREVER,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return price.id
+    session.add(coupon)
+    await session.flush()
+
+
+async def add_discount(session: AsyncSession, reseller_id: str) -> str:
+    """A coupon of its own for a reseller, from November on."""
+    coupon_id = new_id("cou")
+    await add_coupon(session, coupon_id)
+    discount = Discount(
+        id=new_id("dis"),
+        reseller_id=reseller_id,
+        coupon_id=coupon_id,
+        name="Treue",
+        percent_basis_points=1_000,
+        starts_on=NOVEMBER.starts_on,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    session.add(discount)
+    await session.flush()
+    return discount.id
 
 
 async def add_billable_resellers(database: Database, count: int, **details: Any) -> list[str]:
@@ -173,9 +209,9 @@ async def add_billable_resellers(database: Database, count: int, **details: Any)
     return resellers
 
 
-async def bill(database: Database, month: BillingMonth = NOVEMBER, *, now: datetime = IN_DECEMBER) -> InvoiceRun:
+async def bill(database: Database, period: BillingPeriod = NOVEMBER, *, now: datetime = IN_DECEMBER) -> InvoiceRun:
     async with database.as_system() as session:
-        run = await runs.start_run(session, month, actor="operator", now=now)
+        run = await runs.start_run(session, period, actor="operator", now=now)
     return await runs.continue_run(database, run.id, now=now, issuer=ISSUER)
 
 
@@ -184,32 +220,78 @@ async def read(database: Database, sql: str, **parameters: Any) -> list[tuple[An
         return [tuple(row) for row in await session.execute(text(sql), parameters)]
 
 
-async def random_world(session: AsyncSession, seed: int, *, months: Sequence[BillingMonth]) -> World:
-    """A few resellers whose mailboxes come, change class, go and return on any day of these months."""
+async def random_world(
+    session: AsyncSession,
+    seed: int,
+    *,
+    months: Sequence[BillingMonth],
+    add_ons: bool = False,
+    terms: bool = False,
+    anchors: Sequence[int] = (1,),
+) -> World:
+    """A few resellers whose mailboxes come, change class, go and return on any day of these months.
+
+    With `add_ons` some of them have some, with `terms` prices have all terms there are; `anchors` are the anchor days
+    of the first resellers, one after the other.
+    """
     random_source = random.Random(seed)
     world = World()
     for number in range(5):
-        reseller_id = await add_reseller(session, name=f"Systemhaus Ö{number}")
+        anchor_day = anchors[number % len(anchors)]
+        reseller_id = await add_reseller(session, name=f"Systemhaus Ö{number}", billing_anchor_day=anchor_day)
+        world.anchors[reseller_id] = anchor_day
         customers = [
             await add_customer(session, reseller_id, f"Kundin {place}") for place in range(random_source.randint(1, 3))
         ]
-        world.periods[reseller_id] = [
+        held = [
             period
             for _ in range(random_source.randint(0, 25))
             for period in _life(random_source, random_source.choice(customers), months)
         ]
-        await add_periods(session, reseller_id, world.periods[reseller_id])
+        if add_ons:
+            held += [extra for period in held[::3] for extra in _extras(random_source, period)]
+        world.periods[reseller_id] = held
+        await add_periods(session, reseller_id, held)
     owners = [None, *random_source.sample(sorted(world.periods), 3)]
     first, last = months[0].starts_on, months[-1].ends_on
+    products = (*CLASSES, *ADD_ONS) if add_ons else CLASSES
     for owner in owners:
         days = {_day(random_source, first, last) for _ in range(2)}
         # Everybody has a price from the first day on; the days of later lists are any.
         for valid_from in sorted(days | ({first - timedelta(days=20)} if owner is None else set())):
-            named = CLASSES if owner is None else random_source.sample(CLASSES, random_source.randint(1, 3))
-            prices = {service_class: _tiers(random_source) for service_class in named}
-            world.lists.append(PriceListFacts(owner, valid_from, prices))
-            await add_prices(session, owner, valid_from=valid_from, prices=prices)
+            named = products if owner is None else random_source.sample(products, random_source.randint(1, 3))
+            prices = {product: _tiers(random_source) for product in named}
+            of_list = {product: _terms(random_source) for product in named} if terms else {}
+            world.lists.append(PriceListFacts(owner, valid_from, prices, of_list))
+            await add_prices(session, owner, valid_from=valid_from, prices=prices, terms=of_list)
     return world
+
+
+def _extras(random_source: random.Random, period: Period) -> Iterable[Period]:
+    """Add-ons of a mailbox, whose quantity may change, and which may end before it does."""
+    add_on, day = random_source.choice(ADD_ONS), period.starts_on
+    for _ in range(random_source.randint(1, 3)):
+        ends_on = day + timedelta(days=random_source.randint(0, 50))
+        last_on = period.ends_on or ends_on
+        quantity = 1 if add_on == "archive" else random_source.randint(1, 5)
+        held = replace(period, service_class=add_on, quantity=quantity, is_add_on=True, starts_on=day)
+        if ends_on >= last_on:
+            yield replace(held, ends_on=period.ends_on)
+            return
+        yield replace(held, ends_on=ends_on)
+        day = ends_on + timedelta(days=random_source.choice((0, 0, 3)))
+        if day >= last_on:
+            return
+
+
+def _terms(random_source: random.Random) -> Terms:
+    return Terms(
+        random_source.choice(tuple(TiersMode)),
+        random_source.choice(tuple(Proration)),
+        minimum_term_months=random_source.choice((0, 0, 1, 2, 12)),
+        notice_days=random_source.choice((0, 0, 14, 40)),
+        trial_days=random_source.choice((0, 0, 7, 35)),
+    )
 
 
 def _life(random_source: random.Random, customer_id: str, months: Sequence[BillingMonth]) -> Iterable[Period]:

@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.periods import BillingMonth, berlin_day, mailbox_days, months_due
+from billing.periods import (
+    BillingMonth,
+    BillingPeriod,
+    berlin_day,
+    mailbox_days,
+    period_beginning,
+    period_containing,
+    periods_closing,
+    periods_due,
+)
 
 months = st.builds(BillingMonth, st.integers(min_value=2000, max_value=2100), st.integers(min_value=1, max_value=12))
 days = st.dates(min_value=date(2020, 1, 1), max_value=date(2032, 12, 31))
 moments = st.integers(min_value=946_684_800, max_value=2_208_988_800).map(
     lambda second: datetime.fromtimestamp(second, UTC)
 )
+anchor_days = st.integers(min_value=1, max_value=31)
 lengths = st.integers(min_value=0, max_value=1500)
 NOVEMBER = BillingMonth(2026, 11)
 
@@ -189,53 +199,94 @@ def test_a_period_that_ends_before_it_starts_is_refused() -> None:
     [
         (datetime(2026, 11, 30, 22, 30, tzinfo=UTC), []),
         (datetime(2026, 11, 30, 22, 59, 59, 999_999, tzinfo=UTC), []),
-        (datetime(2026, 11, 30, 23, 0, tzinfo=UTC), [NOVEMBER]),
-        (datetime(2026, 11, 30, 23, 30, tzinfo=UTC), [NOVEMBER]),
-        (datetime(2026, 12, 31, 22, 30, tzinfo=UTC), [NOVEMBER]),
-        (datetime(2026, 12, 31, 23, 30, tzinfo=UTC), [NOVEMBER, BillingMonth(2026, 12)]),
+        (datetime(2026, 11, 30, 23, 0, tzinfo=UTC), ["2026-11"]),
+        (datetime(2026, 12, 31, 22, 30, tzinfo=UTC), ["2026-11"]),
+        (datetime(2026, 12, 31, 23, 30, tzinfo=UTC), ["2026-11", "2026-12"]),
+        (datetime(2027, 2, 1, 9, tzinfo=UTC), ["2026-11", "2026-12", "2027-01"]),
     ],
 )
-def test_a_month_is_due_from_midnight_in_berlin_in_winter(now: datetime, expected: list[BillingMonth]) -> None:
-    assert months_due(BillingMonth(2026, 10), BillingMonth(2025, 1), now) == expected
+def test_a_month_is_due_from_midnight_in_berlin_on_and_missed_ones_stay_due(now: datetime, expected: list[str]) -> None:
+    assert [str(period.named) for period in periods_due(date(2026, 11, 17), 1, now)] == expected
 
 
 @pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        (datetime(2026, 7, 31, 21, 30, tzinfo=UTC), []),
-        (datetime(2026, 7, 31, 22, 30, tzinfo=UTC), [BillingMonth(2026, 7)]),
-        (datetime(2026, 7, 31, 23, 30, tzinfo=UTC), [BillingMonth(2026, 7)]),
-    ],
+    ("now", "count"), [(datetime(2026, 7, 31, 21, 30, tzinfo=UTC), 0), (datetime(2026, 7, 31, 22, 30, tzinfo=UTC), 1)]
 )
-def test_a_month_is_due_from_midnight_in_berlin_in_summer(now: datetime, expected: list[BillingMonth]) -> None:
-    assert months_due(None, BillingMonth(2026, 7), now) == expected
+def test_a_month_is_due_from_midnight_in_berlin_in_summer_too(now: datetime, count: int) -> None:
+    assert len(periods_due(date(2026, 7, 1), 1, now)) == count
 
 
-def test_missed_months_are_caught_up_oldest_first_across_the_year() -> None:
-    due = months_due(BillingMonth(2026, 10), BillingMonth(2026, 1), datetime(2027, 2, 1, 9, tzinfo=UTC))
-    assert [str(month) for month in due] == ["2026-11", "2026-12", "2027-01"]
-
-
-def test_nothing_is_due_before_the_first_month_whatever_was_billed() -> None:
-    now = datetime(2027, 1, 15, tzinfo=UTC)
-    assert months_due(BillingMonth(2026, 3), NOVEMBER, now) == [NOVEMBER, BillingMonth(2026, 12)]
-    assert months_due(None, BillingMonth(2027, 1), now) == []
-
-
-def test_due_months_cannot_be_told_from_a_moment_without_time_zone() -> None:
+def test_what_is_due_cannot_be_told_from_a_moment_without_time_zone() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        months_due(None, NOVEMBER, datetime(2026, 12, 1, tzinfo=UTC).replace(tzinfo=None))
+        periods_due(NOVEMBER.starts_on, 1, datetime(2026, 12, 1, tzinfo=UTC).replace(tzinfo=None))
 
 
-@given(months, st.none() | months, moments)
+@given(days, anchor_days, moments)
 @settings(deadline=None)
-def test_due_months_are_consecutive_unbilled_and_past_and_billing_them_leaves_none(
-    first: BillingMonth, last_billed: BillingMonth | None, now: datetime
+def test_due_periods_are_consecutive_and_past_and_the_next_one_is_not(
+    first_on: date, anchor_day: int, now: datetime
 ) -> None:
-    due = months_due(last_billed, first, now)
-    assert all(one.next() == other for one, other in pairwise(due))
-    assert all(month >= first and month.last_on < berlin_day(now) for month in due)
-    assert last_billed is None or all(month > last_billed for month in due)
-    if due:
-        assert months_due(due[-1], first, now) == []
-        assert due[-1].next().ends_on > berlin_day(now)
+    due = periods_due(first_on, anchor_day, now)
+    assert all(one.ends_on == other.starts_on for one, other in pairwise(due))
+    assert all(period.last_on < berlin_day(now) for period in due)
+    assert not due or due[0].starts_on <= first_on < due[0].ends_on
+    after = due[-1].ends_on if due else first_on
+    assert period_containing(after, anchor_day).ends_on > berlin_day(now)
+
+
+class TestAnchors:
+    @pytest.mark.parametrize(
+        ("anchor_day", "starts"),
+        [
+            (31, ["01-31", "02-28", "03-31", "04-30", "05-31"]),
+            (30, ["01-30", "02-28", "03-30", "04-30", "05-30"]),
+            (29, ["01-29", "02-28", "03-29", "04-29", "05-29"]),
+            (15, ["01-15", "02-15", "03-15", "04-15", "05-15"]),
+            (1, ["01-01", "02-01", "03-01", "04-01", "05-01"]),
+        ],
+    )
+    def test_a_short_month_does_not_move_the_anchor(self, anchor_day: int, starts: list[str]) -> None:
+        begun = [period_beginning(BillingMonth(2027, month), anchor_day) for month in range(1, 6)]
+        assert [f"{period.starts_on:%m-%d}" for period in begun] == starts
+        assert all(one.ends_on == other.starts_on for one, other in pairwise(begun))
+
+    def test_the_leap_day_is_kept_where_there_is_one(self) -> None:
+        assert period_beginning(BillingMonth(2028, 1), 31) == BillingPeriod(date(2028, 1, 31), date(2028, 2, 29))
+        assert period_beginning(BillingMonth(2028, 2), 31).days == 31
+
+    @given(days, anchor_days)
+    @settings(deadline=None)
+    def test_every_day_lies_in_one_period_which_is_named_by_the_month_it_begins_in(
+        self, day: date, anchor_day: int
+    ) -> None:
+        period = period_containing(day, anchor_day)
+        assert period.starts_on <= day < period.ends_on
+        assert period_beginning(period.named, anchor_day) == period
+        assert period_containing(period.last_on, anchor_day) == period
+        assert 28 <= period.days <= 31
+
+    @given(days)
+    @settings(deadline=None)
+    def test_the_periods_that_close_on_a_day_are_those_of_all_anchors_that_do(self, day: date) -> None:
+        closing = periods_closing(day)
+        expected = {
+            anchor: period_containing(day - timedelta(days=1), anchor)
+            for anchor in range(1, 32)
+            if period_containing(day, anchor).starts_on == day
+        }
+        assert closing == expected != {}
+
+    def test_a_calendar_month_is_the_period_of_the_first(self) -> None:
+        period = period_beginning(NOVEMBER)
+        assert (period.starts_on, period.ends_on, period.days) == (NOVEMBER.starts_on, NOVEMBER.ends_on, 30)
+        assert list(periods_closing(date(2026, 12, 1))) == [1]
+        assert list(periods_closing(date(2027, 2, 28))) == [28, 29, 30, 31]
+
+    @pytest.mark.parametrize("anchor_day", [0, 32])
+    def test_there_is_no_other_anchor(self, anchor_day: int) -> None:
+        with pytest.raises(ValueError, match="between 1 and 31"):
+            period_beginning(NOVEMBER, anchor_day)
+
+    def test_a_period_without_days_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="cannot end on 2026-11-01"):
+            BillingPeriod(date(2026, 11, 1), date(2026, 11, 1))

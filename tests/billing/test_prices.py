@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from billing import prices
 from billing.rating import Tier
 from billing.runs import start_run
+from billing.terms import Terms
 from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, Invalid, NotFound
 from provisioning.core.ids import new_id
@@ -138,6 +139,22 @@ class TestImmutable:
             assert await prices.prices_of(session, mistaken) == {}
             with pytest.raises(NotFound):
                 await prices.withdraw_price_list(session, mistaken)
+
+    async def test_where_there_are_terms_a_list_is_used_by_whom_it_was_agreed_on_in_the_middle_of_a_month(
+        self, fresh_database: Database
+    ) -> None:
+        await add_billable_resellers(fresh_database, 1)
+        await bill(fresh_database)
+        async with fresh_database.as_system() as session:
+            agreed_on = await add_prices(session, valid_from=date(2026, 11, 2), terms={"imap": Terms(trial_days=30)})
+            after = await add_prices(session, valid_from=date(2026, 12, 1))
+            await prices.withdraw_price_list(session, after)
+            with pytest.raises(Conflict) as refusal:
+                await prices.withdraw_price_list(session, agreed_on)
+            assert refusal.value.code == "price_list_used"
+        with pytest.raises(IntegrityError, match="final"):
+            async with fresh_database.as_system() as session:
+                await session.execute(text("delete from price_list where id = :id"), {"id": agreed_on})
 
     async def test_a_list_that_invoices_may_have_used_stays(self, fresh_database: Database) -> None:
         billed, other = await add_billable_resellers(fresh_database, 1), None

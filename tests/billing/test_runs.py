@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from billing import drafts, runs
+from billing.discounts import grant_credit
 from billing.models import ItemState, RunState
 from billing.periods import BillingMonth
 from billing.rating import Tier
@@ -26,6 +27,7 @@ from tests.billing.ledger_factory import (
     add_prices,
     add_reseller,
     bill,
+    random_world,
     read,
 )
 
@@ -164,6 +166,42 @@ class TestContinue:
             "PF-2027-000001",
             "PF-2027-000002",
         ]
+
+
+class TestRehearse:
+    @pytest.mark.parametrize("seed", [91, 92])
+    async def test_a_dry_run_comes_to_the_same_as_the_run_and_leaves_nothing(
+        self, fresh_database: Database, seed: int
+    ) -> None:
+        months = [BillingMonth(2028, month) for month in (1, 2, 3)]
+        now = datetime(2028, 4, 1, 4, 0, tzinfo=UTC)
+        async with fresh_database.as_system() as session:
+            world = await random_world(session, seed, months=months, add_ons=True, terms=True, anchors=(1, 31, 15))
+            for number, reseller_id in enumerate(world.periods):
+                await grant_credit(
+                    session, reseller_id, amount_cents=500 + number, reason="Ausfall", actor="operator", now=now
+                )
+            await session.execute(text("update reseller set city = '' where id = :id"), {"id": min(world.periods)})
+        await bill(fresh_database, months[0], now=now)
+        before = await read(fresh_database, "select state from invoice_run")
+        async with fresh_database.as_system() as session:
+            due = await runs.due_runs(session, now)
+            rehearsed = [
+                (each.closes_on, each.resellers, each.parked, await runs.sums_of(session, each.id))
+                for each in await runs.rehearse(session, due[-1], now=now, issuer=ISSUER)
+            ]
+            await session.rollback()
+        assert await read(fresh_database, "select state from invoice_run") == before
+        async with fresh_database.as_system() as session:
+            due = await runs.due_runs(session, now)
+        await runs.continue_run(fresh_database, due[-1], now=now, issuer=ISSUER)
+        async with fresh_database.as_system() as session:
+            done = [await runs.get_run(session, run_id) for run_id in due]
+            real = [
+                (each.closes_on, each.resellers, each.parked, await runs.sums_of(session, each.id)) for each in done
+            ]
+        assert rehearsed == sorted(real, key=lambda row: row[0])
+        assert sum(sums.gross_cents for *_, sums in real) > 0
 
 
 class TestPark:

@@ -8,8 +8,11 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from sqlalchemy import text
 
 from billing import runs
+from billing.discounts import create_coupon, grant_credit, grant_discount
+from billing.terms import CouponDuration
 from provisioning.core.database import Database
 from tests.billing.ledger_factory import (
     IN_DECEMBER,
@@ -37,6 +40,11 @@ OUTCOME = (
     select number, position, customer_id, service_class, price_cents, mailbox_days, line.net_cents
     from invoice_line line join invoice on invoice.id = invoice_id order by number, position
     """,
+    """
+    select number, position, kind, reason, base_cents, amount_cents
+    from invoice_allowance allowance join invoice on invoice.id = invoice_id order by number, position
+    """,
+    "select reseller_id, amount_cents, reason, actor, created_at from credit order by 1, 2",
     "select * from number_series",
 )
 
@@ -60,6 +68,15 @@ async def test_a_run_killed_at_every_step_equals_one_left_alone(
     async with killed.as_system() as session:
         parked = await add_reseller(session, city="")
         await add_mailboxes(session, parked, await add_customer(session, parked))
+        resellers = (await session.scalars(text("select id from reseller order by id"))).all()
+        coupon = await create_coupon(
+            session, name="Treue", duration=CouponDuration.FOREVER, percent_basis_points=1500, now=IN_DECEMBER
+        )
+        for reseller_id in resellers:
+            await grant_discount(session, reseller_id, coupon_id=coupon.id, first=NOVEMBER, now=IN_DECEMBER)
+            await grant_credit(
+                session, reseller_id, amount_cents=300, reason="Ausfall", actor="operator", now=IN_DECEMBER
+            )
     async with killed.as_system() as session:
         run = await runs.start_run(session, NOVEMBER, actor="operator", now=IN_DECEMBER)
     await killed.close()
