@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from alembic import context
 from sqlalchemy import Connection, create_engine, make_url
 
+import billing.dunning_models
 import billing.export_models
 import billing.models
 import billing.payment_models
@@ -22,6 +23,7 @@ from provisioning.core.tables import Table
 
 TABLES_FROM = (
     billing.export_models,
+    billing.dunning_models,
     billing.models,
     billing.payment_models,
     provisioning.data_centres,

@@ -1,6 +1,7 @@
-"""What collection is opened with: the gateway and the policy that the settings say."""
+"""What collection and dunning are opened with, as the settings say: gateway, policy, and the way out for mail."""
 
 from billing.attempts import CollectionPolicy
+from billing.gateways.smtp import Mailer, open_mailer
 from billing.gateways.stripe import StripeGateway
 from provisioning.core.settings import Settings
 
@@ -26,3 +27,8 @@ def policy_of(settings: Settings) -> CollectionPolicy:
     return CollectionPolicy(
         return_fee_cents=settings.return_fee_cents, return_url=settings.public_url.rstrip("/") + "/"
     )
+
+
+def mailer_of(settings: Settings) -> Mailer | None:
+    """The mail server where there is one. Raises ValueError for what is no address of one."""
+    return None if settings.smtp_url is None else open_mailer(settings.smtp_url.get_secret_value())

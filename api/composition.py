@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from api.collecting import open_gateway, policy_of
+from api.collecting import mailer_of, open_gateway, policy_of
 from api.context import Context
 from api.issuing import books_of, issuer_of, open_vies
 from provisioning.core import embedded, migrations
@@ -33,6 +33,10 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
         issuer = issuer_of(settings)
         vies = open_vies(settings, issuer)
         try:
+            mailer = mailer_of(settings)
+        except ValueError as error:
+            raise ConfigurationError(f"POSTFACHWERK_SMTP_URL: {error}.") from None
+        try:
             # On a test clock nobody's money is real.
             gateway = open_gateway(settings, live=test_clock is None)
         except ValueError as error:
@@ -54,6 +58,7 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 gateway=gateway,
                 policy=policy_of(settings),
                 price_notice_days=settings.price_notice_days,
+                mailer=mailer,
                 test_clock=test_clock,
                 sandbox_zone=zone,
             )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from billing.attempts import CollectionPolicy
 from billing.gateways.base import Gateway
+from billing.gateways.smtp import Mailer
 from billing.gateways.vies import Vies
 from billing.models import Books, Issuer
 from provisioning.core.clock import Clock, TestClock
@@ -14,7 +15,8 @@ from provisioning.resolver import Resolver, SandboxZone
 @dataclass(slots=True)
 class Context:
     """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer, without a
-    `creditor_id` nobody by direct debit, and without `vies` no VAT id is checked: invoices that need one to be wait.
+    `creditor_id` nobody by direct debit, without `vies` no VAT id is checked (invoices that need one to be wait), and
+    without a `mailer` notices are listed only.
 
     `test_clock` and `sandbox_zone` are there in demo and tests only.
     """
@@ -34,5 +36,6 @@ class Context:
     vies: Vies | None = None
     vat_check_days: int = 90
     price_notice_days: int = 30
+    mailer: Mailer | None = None
     test_clock: TestClock | None = None
     sandbox_zone: SandboxZone | None = None

@@ -41,6 +41,7 @@ class MailboxView(PolicyShape):
                     "placed_in": "de-fra-1",
                     "state": "active",
                     "reason": None,
+                    "service_suspended": False,
                     "allowed_locations": None,
                     "allowed_countries": ["DE"],
                     "required_certificates": None,
@@ -67,6 +68,9 @@ class MailboxView(PolicyShape):
     placed_in: str | None = Field(description="The data centre its backend has confirmed; null until then.")
     state: MailboxState
     reason: str | None = Field(description="What it waits for, or why it failed.")
+    service_suspended: bool = Field(
+        description="Login and sending are stopped until an overdue invoice is paid, whatever you ask for."
+    )
     password_version: int = Field(description="0 until a password has been set.")
     version: int = Field(description="The ETag.")
     created_at: datetime

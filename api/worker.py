@@ -12,6 +12,7 @@ from procrastinate.exceptions import ConnectorException
 
 from api.billing_jobs import add_billing_jobs
 from api.context import Context
+from api.dunning_jobs import add_dunning_jobs
 from api.payment_jobs import add_payment_jobs
 from billing.payments import open_payments
 from provisioning import sweeps
@@ -37,6 +38,7 @@ class Schedules:
     billing: str = "* * * * *"
     collection: str = "* * * * *"
     events: str = "*/10 * * * *"
+    dunning: str = "* * * * *"
     housekeeping: str = "*/15 * * * *"
 
 
@@ -79,6 +81,7 @@ def create_jobs(
         log.info("housekeeping", forgotten=forgotten, opened=opened, tick=timestamp)
 
     add_billing_jobs(jobs, context, billing=schedules.billing)
+    add_dunning_jobs(jobs, context, cron=schedules.dunning)
     if context.gateway is not None:
         add_payment_jobs(jobs, context, context.gateway, collection=schedules.collection, events=schedules.events)
     return jobs

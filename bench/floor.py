@@ -83,6 +83,7 @@ class Shown(BaseModel):
     placed_in: str | None
     state: str
     reason: str | None
+    service_suspended: bool
     allowed_locations: list[str] | None
     allowed_countries: list[str] | None
     required_certificates: list[str] | None

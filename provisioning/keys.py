@@ -56,7 +56,8 @@ LIFETIME_MAX = timedelta(days=3650)
 _AUTHENTICATE = """
     with known as (
         select k.id, k.name, k.scopes, k.reseller_id is null as operator, k.expires_at, k.revoked_at, k.last_used_at,
-               r.id as reseller_id, r.standing
+               r.id as reseller_id,
+               case when r.service_suspended_at is null then r.standing else 'suspended' end as standing
         from api_key k left join reseller r on r.id = coalesce(k.reseller_id, %(acting_for)s)
         where k.secret_hash = %(secret_hash)s
     )

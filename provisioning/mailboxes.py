@@ -41,6 +41,7 @@ SHOWN = (
     "placed_in",
     "state",
     "reason",
+    "service_suspended",
     "allowed_locations",
     "allowed_countries",
     "required_certificates",

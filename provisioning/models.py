@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, false, text
 from sqlmodel import Field
 
 from provisioning.core.tables import Id, Json, Table, TextArray, Versioned, key, moment, reference, word
@@ -52,6 +52,7 @@ class Mailbox(Policy, Versioned, table=True):
     """A mailbox: attributes and `intent` are wanted, `state`, `placed_in` and `backend_id` are confirmed.
 
     Every change of what is wanted raises `generation`; it has come true when `confirmed_generation` is as high.
+    `service_suspended` is the operator's wish beside the reseller's `intent`: either one alone stops login and sending.
     `archive` and `extra_storage_units` are its add-ons: read them as `add_ons`.
     A purged mailbox keeps its row for the record and outlives its domain.
     """
@@ -68,6 +69,7 @@ class Mailbox(Policy, Versioned, table=True):
         ),
         Index("ix_mailbox_observed_at", "observed_at", postgresql_where=text("state <> 'purged'")),
         Index("ix_mailbox_purge_at", "purge_at", postgresql_where=text("intent = 'deleted'")),
+        Index("ix_mailbox_service_suspended", "reseller_id", postgresql_where=text("service_suspended")),
     )
 
     id: str = key()
@@ -85,6 +87,7 @@ class Mailbox(Policy, Versioned, table=True):
     extra_storage_units: int = 0
     location: str = Field(foreign_key="data_centre.code")
     intent: Intent = word(Intent, Intent.PRESENT)
+    service_suspended: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     password_hash: str | None = Field(default=None, repr=False)
     password_version: int = 0
     generation: int = 1

@@ -4,13 +4,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, delete, select, update
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, delete, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, col
 
 from provisioning.core.errors import Conflict, LimitExceeded, NotFound
 from provisioning.core.ids import new_id
+from provisioning.core.jobs import FOLLOW_STANDING, enqueue
 from provisioning.core.queries import flush_unique, owned
 from provisioning.core.tables import Id, Json, Table, TextArray, Versioned, key, moment, reference, word
 from provisioning.terms import Standing
@@ -27,12 +28,21 @@ class Policy(Table):
 class Reseller(Policy, Versioned, table=True):
     """A small IT firm. Its name and address stand on its invoices as buyer (EN 16931 BG-7).
 
-    Its billing periods begin on the `billing_anchor_day` of each month, or on the last day of a month too short for
-    it; 1 is the calendar month.
+    `standing` is what the operator says of it; `service_suspended_at` is set by billing while an invoice is unpaid in
+    spite of all dunning. The two know nothing of each other, so that ending one leaves the other. Its billing periods
+    begin on the `billing_anchor_day` of each month, or on the last day of a month too short for it; 1 is the calendar
+    month.
     """
 
     __tablename__ = "reseller"
-    __table_args__ = (CheckConstraint("billing_anchor_day between 1 and 31", name="anchor_is_a_day"),)
+    __table_args__ = (
+        CheckConstraint("billing_anchor_day between 1 and 31", name="anchor_is_a_day"),
+        Index(
+            "ix_reseller_service_suspended_at",
+            "service_suspended_at",
+            postgresql_where=text("service_suspended_at is not null"),
+        ),
+    )
 
     id: str = key()
     external_id: str | None = Field(default=None, unique=True)
@@ -45,6 +55,8 @@ class Reseller(Policy, Versioned, table=True):
     billing_email: str
     standing: Standing = word(Standing, Standing.GOOD)
     standing_reason: str | None = None
+    service_suspended_at: datetime | None = moment(None, nullable=True)
+    service_suspended_reason: str | None = None
     mailboxes_max: int | None = None
     customers_max: int | None = None
     billing_anchor_day: int = 1
@@ -166,6 +178,22 @@ def suspend(reseller: Reseller, *, reason: str) -> None:
 
 def resume(reseller: Reseller) -> None:
     reseller.standing, reseller.standing_reason = Standing.GOOD, None
+
+
+async def suspend_service(session: AsyncSession, reseller: Reseller, *, reason: str, now: datetime) -> None:
+    """Login and sending stop in all its mailboxes, mail keeps arriving, and it orders nothing; it can still pay.
+
+    For a reseller that the caller holds. The mailboxes follow by a job; which of them the reseller has suspended
+    itself stays known.
+    """
+    reseller.service_suspended_at, reseller.service_suspended_reason = now, reason
+    await enqueue(session, FOLLOW_STANDING, [reseller.id])
+
+
+async def resume_service(session: AsyncSession, reseller: Reseller) -> None:
+    """The end of `suspend_service`, for exactly what that has suspended."""
+    reseller.service_suspended_at = reseller.service_suspended_reason = None
+    await enqueue(session, FOLLOW_STANDING, [reseller.id])
 
 
 async def create_customer(session: AsyncSession, reseller_id: str, *, now: datetime, **details: Any) -> Customer:

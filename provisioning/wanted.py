@@ -136,7 +136,7 @@ async def load(database: Database, mailbox_id: str, *, now: datetime) -> Loaded 
         generation=mailbox.generation,
         confirmed=mailbox.generation == mailbox.confirmed_generation,
         superseded=mailbox.generation > mailbox.confirmed_generation + 1,
-        settled=_SETTLED[mailbox.intent],
+        settled=_settled(mailbox),
         reason=mailbox.reason,
         attempts=mailbox.attempts,
         backend_id=mailbox.backend_id,
@@ -145,6 +145,12 @@ async def load(database: Database, mailbox_id: str, *, now: datetime) -> Loaded 
         shares=shares,
         operations=operations,
     )
+
+
+def _settled(mailbox: Mailbox) -> MailboxState:
+    if mailbox.intent is Intent.PRESENT and mailbox.service_suspended:
+        return MailboxState.SUSPENDED
+    return _SETTLED[mailbox.intent]
 
 
 async def _lock_mailbox(session: AsyncSession, mailbox_id: str) -> Mailbox | None:
@@ -241,7 +247,7 @@ def _wanted(mailbox: Mailbox, addresses: Sequence[str], shares: frozenset[Shared
         quota_mib=mailbox.quota_mib,
         protocols=frozenset(Protocol(name) for name in mailbox.protocols),
         addresses=(mailbox.address, *aliases),
-        suspended=mailbox.intent is Intent.SUSPENDED,
+        suspended=mailbox.intent is Intent.SUSPENDED or mailbox.service_suspended,
         password_version=mailbox.password_version,
     )
     return Wanted(

@@ -19,6 +19,10 @@ OF_THE_OPERATOR = "the operator's: it is about all resellers"
 ALLOWED: Mapping[str, str] = {
     "api.observability:_FIGURES": OF_THE_OPERATOR,
     "billing.debits:_LAST_USED": "narrowed to one payment method, which the caller has read",
+    "billing.dunning:review_service": SYSTEM,
+    "billing.notices:_claim": SYSTEM,
+    "billing.notices:_of": "filters for a reseller in its second half; the operator reads all",
+    "billing.notices:due_notices": SYSTEM,
     "billing.drafts:_COUNT": OF_THE_OPERATOR,
     "billing.drafts:_DRAFTED": OF_THE_OPERATOR,
     "billing.drafts:_DROP_DRAFTS": OF_THE_OPERATOR,

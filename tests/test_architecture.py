@@ -30,8 +30,8 @@ FIRST_PARTY_IMPORTS_PER_FILE = 10
 PROCESS_EDGES = ("api/cli.py", "api/main.py", "api/worker.py")
 
 PURE_MODULES = (
-    *("billing.iban", "billing.money", "billing.periods", "billing.rating", "billing.target_days", "billing.terms"),
-    *("billing.vat", "billing.vat_territory"),
+    *("billing.dunning_plan", "billing.iban", "billing.money", "billing.notice_texts", "billing.periods"),
+    *("billing.rating", "billing.target_days", "billing.terms", "billing.vat", "billing.vat_territory"),
     *("provisioning.planner", "provisioning.roles", "provisioning.terms"),
 )
 # Part of the standard library, but the outside world all the same.

@@ -28,7 +28,7 @@ from provisioning.keys import OPERATOR_SCOPES, create_key
 ROSTER = "kanzlei.csv"
 
 # The demo's month passes in seconds, so its schedules come round every second.
-SCHEDULES = Schedules(sweep="* * * * * *", billing="* * * * * *", housekeeping="*/15 * * * *")
+SCHEDULES = Schedules(sweep="* * * * * *", billing="* * * * * *", dunning="* * * * * *", housekeeping="*/15 * * * *")
 
 
 def demo(

@@ -43,6 +43,8 @@ RESELLER_EXAMPLE: dict[str, JsonValue] = {
     "name": "IT-Haus Goslar",
     "standing": "good",
     "standing_reason": None,
+    "service_suspended_at": None,
+    "service_suspended_reason": None,
     "mailboxes": {"max": 500, "used": 12},
     "customers": {"max": None, "used": 1},
 }
@@ -67,6 +69,10 @@ class ResellerRef(BaseModel):
     name: str
     standing: Standing
     standing_reason: str | None
+    service_suspended_at: datetime | None = Field(
+        description="Since when login and sending are stopped in all mailboxes because an invoice is not paid."
+    )
+    service_suspended_reason: str | None
     mailboxes: Limit
     customers: Limit
 
@@ -173,6 +179,8 @@ async def me(call: Anyone) -> Response:
             name=row.name,
             standing=row.standing,
             standing_reason=row.standing_reason,
+            service_suspended_at=row.service_suspended_at,
+            service_suspended_reason=row.service_suspended_reason,
             mailboxes=Limit(max=row.mailboxes_max, used=usage.mailboxes),
             customers=Limit(max=row.customers_max, used=usage.customers),
         )

@@ -115,6 +115,8 @@ class ResellerView(PolicyShape):
                     "required_certificates": None,
                     "standing": "good",
                     "standing_reason": None,
+                    "service_suspended_at": None,
+                    "service_suspended_reason": None,
                     "mailboxes_used": 120,
                     "customers_used": 9,
                     "created_at": "2026-11-17T10:00:00Z",
@@ -135,6 +137,8 @@ class ResellerView(PolicyShape):
     billing_email: str
     standing: Standing
     standing_reason: str | None
+    service_suspended_at: datetime | None = Field(description="Set and ended by dunning; standing is yours.")
+    service_suspended_reason: str | None
     mailboxes_max: int | None
     mailboxes_used: int = 0
     customers_max: int | None

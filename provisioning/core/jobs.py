@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 RECONCILE = "reconcile_mailbox"
 INVOICE_RUN = "continue_invoice_run"
 VAT_CHECK = "check_vat_id"
+FOLLOW_STANDING = "follow_standing"
 
 # Procrastinate's own defer function raises where an equal job waits already, which would abort the transaction; and
 # a job that waits for its back-off must be brought forward when something new is wanted. Both are one upsert on its

@@ -84,6 +84,11 @@ class Settings(BaseSettings):
     return_fee_cents: int = Field(
         default=0, ge=0, le=10_000, description="What a debit that comes back costs the reseller."
     )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server for notices, as smtp://user:password@host:587 or smtps://…:465; "
+        "without it they are listed only.",
+    )
     payment_days: int = Field(default=14, ge=0, le=90, description="Days until an invoice is due.")
     datev_consultant: int | None = Field(
         default=None, ge=1001, le=9_999_999, description="The tax adviser's number (Berater) in DATEV exports."

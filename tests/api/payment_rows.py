@@ -11,6 +11,7 @@ from billing.payment_models import AttemptKind, AttemptState, BankEntry, BankEnt
 from billing.settlement import book, finish, lock_payment, restate
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
+from tests.api.dunning_rows import add_notice
 from tests.conftest import NOW
 
 
@@ -31,7 +32,7 @@ async def add_payment_rows(session: AsyncSession, reseller_id: str) -> dict[str,
     row = await session.execute(
         text("select id from payment where reseller_id = :reseller_id"), {"reseller_id": reseller_id}
     )
-    return {"payment_method_id": transfer.id, "payment_id": row.scalar_one()}
+    return {"payment_method_id": transfer.id, "payment_id": row.scalar_one(), **await add_notice(session, reseller_id)}
 
 
 async def mark_charged(session: AsyncSession, payment_id: str) -> str:

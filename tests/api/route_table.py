@@ -11,7 +11,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from schemathesis.core.result import Err, Ok
 
-from api.deps import Requires
+from api.deps import PAYING, Requires
 
 Json = dict[str, Any]
 
@@ -37,6 +37,7 @@ OWNED = {
     "invoice_id": "inv",
     "key_id": "key",
     "mailbox_id": "mbx",
+    "notice_id": "ntc",
     "operation_id": "op",
     "payment_id": "pay",
     "payment_method_id": "pmt",
@@ -70,6 +71,10 @@ class Endpoint:
     @property
     def is_for_operator(self) -> bool:
         return self.requires is not None and self.requires.operator
+
+    @property
+    def is_paying(self) -> bool:
+        return self.requires is not None and self.requires.scope == PAYING
 
     @property
     def parameters(self) -> list[str]:

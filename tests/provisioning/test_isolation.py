@@ -33,8 +33,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import billing.export_models
-import billing.models  # their tables join the metadata
+import billing.dunning_models  # its tables join the metadata
+import billing.export_models  # as above
+import billing.models  # as above
 import billing.payment_models  # noqa: F401  # as above, the tables of money
 import provisioning.ledger
 import provisioning.models
