@@ -61,14 +61,14 @@ _SUBJECTS: dict[Language, dict[NoticeKind, str]] = {
         NoticeKind.REMINDER: "Zahlungserinnerung zur Rechnung {number}",
         NoticeKind.FIRST_DUNNING: "1. Mahnung zur Rechnung {number}",
         NoticeKind.SECOND_DUNNING: "2. Mahnung zur Rechnung {number}",
-        NoticeKind.SUSPENSION: "Anmeldung und Versand gesperrt: Rechnung {number} ist nicht bezahlt",
+        NoticeKind.SUSPENSION: "Gesperrt: Rechnung {number} ist nicht bezahlt",
         NoticeKind.RESUMPTION: "Anmeldung und Versand sind wieder frei",
     },
     "en": {
         NoticeKind.REMINDER: "Payment reminder for invoice {number}",
         NoticeKind.FIRST_DUNNING: "First dunning notice for invoice {number}",
         NoticeKind.SECOND_DUNNING: "Second dunning notice for invoice {number}",
-        NoticeKind.SUSPENSION: "Login and sending suspended: invoice {number} is unpaid",
+        NoticeKind.SUSPENSION: "Suspended: invoice {number} is unpaid",
         NoticeKind.RESUMPTION: "Login and sending work again",
     },
 }

@@ -1,4 +1,4 @@
-"""`postfachwerk payments`: bring all payments in line with Stripe, dun what is overdue, let go of what waits for people."""
+"""`postfachwerk payments`: bring all in line with Stripe, dun what is overdue, let go of what waits for people."""
 
 import asyncio
 from datetime import UTC, date, datetime

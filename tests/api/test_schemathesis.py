@@ -45,6 +45,7 @@ BEYOND_SCHEMAS = {
     "invalid_price",  # tiers rise from each to the next
     "month_or_closing_day",  # one of two
     "null",  # in a change: a field that is always there cannot be taken away
+    "out_of_order",  # the days of dunning rise
     "order",  # a validity ends after it begins
     "repeating_only",  # depends on how long a coupon counts
     "share_or_amount",  # one of two

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from billing import attempts, dunning, dunning_cases, payments, settlement
-from billing.dunning_plan import Policy
+from billing.dunning_plan import Policy, PolicyStep, StepKind
 from billing.notices import Letterhead
 from billing.payment_models import AttemptKind, AttemptState
 from provisioning.core.database import Database
@@ -17,6 +17,8 @@ from tests.billing.ledger_factory import ISSUER, add_reseller, read
 
 DUE = date(2026, 12, 15)
 HEAD = Letterhead(ISSUER)
+AT_ONCE = Policy((PolicyStep(StepKind.SUSPENSION, 1),), 0)
+"""Suspends the day after."""
 
 
 def morning(day: date) -> datetime:
