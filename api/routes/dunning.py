@@ -111,7 +111,7 @@ class PauseView(BaseModel):
     version: int = Field(description="The ETag.")
 
 
-class StepView(BaseModel):
+class StepTakenView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     kind: StepKind
@@ -132,7 +132,7 @@ class OpenItemView(BaseModel):
     amount_cents: int
     owed_cents: int
     fees_cents: int
-    steps: list[StepView]
+    steps: list[StepTakenView]
     hold: Hold | None = Field(description="Why no step is taken at present.")
     next_step: StepKind | None
     next_on: date | None = Field(description="The earliest day of the next step.")
@@ -300,7 +300,7 @@ def _items(cases: Sequence[Case], policy: Policy, *, today: date) -> list[OpenIt
                 amount_cents=case.amount_cents,
                 owed_cents=case.owed_cents,
                 fees_cents=case.fees_cents,
-                steps=[StepView.model_validate(each) for each in case.steps],
+                steps=[StepTakenView.model_validate(each) for each in case.steps],
                 hold=outlook.hold,
                 next_step=None if coming is None else coming.step.kind,
                 next_on=None if coming is None else max(coming.on, today),

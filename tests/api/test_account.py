@@ -53,6 +53,8 @@ class TestMe:
             "name": "IT-Haus",
             "standing": "good",
             "standing_reason": None,
+            "service_suspended_at": None,
+            "service_suspended_reason": None,
             "mailboxes": {"max": 500, "used": 0},
             "customers": {"max": 3, "used": 1},
         }
