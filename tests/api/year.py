@@ -110,13 +110,11 @@ class Year:
 
     async def _is_suspended(self, firm: Firm) -> bool:
         """What the backend says of its mailboxes: whether anybody is let in. Mail is taken in on every day."""
-        seen = [await firm.world.driver.observe_mailbox(each) for each in firm.mailbox_ids]
-        assert all(each is not None and each.presence is planner.Presence.PRESENT for each in seen), (
-            "mail has to arrive"
-        )
-        suspended = {each.spec.suspended for each in seen if each is not None}
-        assert len(suspended) == 1
-        return suspended.pop()
+        # One of them on even days, the other on odd ones.
+        seen = await firm.world.driver.observe_mailbox(firm.mailbox_ids[self.clock.now().day % 2])
+        assert seen is not None
+        assert seen.presence is planner.Presence.PRESENT, "mail has to arrive"
+        return seen.spec.suspended
 
     async def dunned(self, firm: Firm) -> list[tuple[date, dict[str, int]]]:
         """Each invoice by its due day, oldest first, with the days past due of its steps."""

@@ -2,12 +2,13 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from billing.dunning import run_day
+from billing import dunning
 from billing.dunning_plan import DEFAULT_POLICY, Policy, PolicyStep, StepKind
 from billing.payment_models import AttemptState, EntryKind
 from billing.settlement import book, lock_payment, restate
@@ -19,6 +20,10 @@ from tests.billing.dunning_world import DUE, Arrears
 pytestmark = pytest.mark.anyio
 
 ALL = [("reminder", 3), ("first_dunning", 10), ("second_dunning", 20), ("suspension", 30)]
+
+
+class Killed(Exception):
+    pass
 
 
 @pytest.fixture
@@ -81,6 +86,36 @@ class TestSteps:
         assert [await arrears.steps(each) for each in payments] == [ALL[:1]] * 3
         assert await arrears.dun() == 0
 
+    @pytest.mark.parametrize("last_words", range(5))
+    async def test_one_that_dies_anywhere_is_followed_by_another_that_repeats_nothing(
+        self, arrears: Arrears, monkeypatch: pytest.MonkeyPatch, last_words: int
+    ) -> None:
+        """Five invoices, two in a block: the worker dies before its first, second, ... letter."""
+        reseller_id = await arrears.add_reseller()
+        payments = [await arrears.bill(reseller_id) for _ in range(5)]
+        await arrears.let_pass(19)
+        arrears.today += timedelta(days=1)
+        written = dunning.write_dunning
+        said = 0
+
+        async def die_before(*arguments: Any, **options: Any) -> None:
+            nonlocal said
+            if said == last_words:
+                raise Killed
+            said += 1
+            await written(*arguments, **options)
+
+        monkeypatch.setattr(dunning, "BLOCK", 2)
+        monkeypatch.setattr(dunning, "write_dunning", die_before)
+        with pytest.raises(Killed):
+            await arrears.dun()
+        assert len(await arrears.notices(reseller_id)) == 10 + last_words // 2 * 2, "a block is done or it is not"
+        monkeypatch.setattr(dunning, "write_dunning", written)
+        assert await arrears.dun() == 5 - last_words // 2 * 2
+        assert [await arrears.steps(each) for each in payments] == [ALL[:3]] * 5
+        assert [await arrears.entries(each) for each in payments] == [[("fee", -500)]] * 5
+        assert len(await arrears.notices(reseller_id)) == 15
+
     async def test_after_an_outage_the_steps_keep_their_distance(self, arrears: Arrears) -> None:
         payment_id = await arrears.bill(await arrears.add_reseller())
         arrears.today = DUE + timedelta(days=45)
@@ -99,7 +134,7 @@ class TestSteps:
         arrears.today = DUE + timedelta(days=2)
         for hour, taken in ((22, 0), (23, 1)):
             now = arrears.now.replace(hour=hour)
-            assert await run_day(arrears.database, arrears.head, now=now) == taken
+            assert await dunning.run_day(arrears.database, arrears.head, now=now) == taken
         assert await arrears.steps(payment_id) == ALL[:1]
 
 
