@@ -22,6 +22,11 @@ LATE = 33
 """Days past due on which the late payer pays: three days after its service is suspended."""
 
 
+_TAKE = text(
+    "delete from procrastinate_jobs where task_name = 'follow_standing' and status = 'todo' returning args ->> 'key'"
+)
+
+
 @dataclass
 class Firm:
     """A reseller with two mailboxes; `suspended` are the days on which its backend let nobody in."""
@@ -64,9 +69,9 @@ class Year:
         await self._bill()
         await self._collect()
         await dun_now(self.context)
+        await self._follow(firms)
         today = periods.berlin_day(self.clock.now())
         for firm in firms:
-            await self._follow(firm)
             if await self._is_suspended(firm):
                 firm.suspended.append(today)
         return today
@@ -102,11 +107,15 @@ class Year:
         if await read(self.till.database, "select from payment where status = 'processing'"):
             await self.till.hear()
 
-    async def _follow(self, firm: Firm) -> None:
+    async def _follow(self, firms: Sequence[Firm]) -> None:
+        """The jobs of resellers whose service has been suspended or resumed, and of their mailboxes."""
         async with self.till.database.as_system() as session:
-            turned = await standing.follow_standing(session, firm.reseller_id, now=self.clock.now())
-        if turned:
-            await firm.world.run_jobs()
+            turned = set(await session.scalars(_TAKE))
+        for firm in firms:
+            if firm.reseller_id in turned:
+                async with self.till.database.as_system() as session:
+                    await standing.follow_standing(session, firm.reseller_id, now=self.clock.now())
+                await firm.world.run_jobs()
 
     async def _is_suspended(self, firm: Firm) -> bool:
         """What the backend says of its mailboxes: whether anybody is let in. Mail is taken in on every day."""

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from billing import dunning
 from billing.dunning_plan import DEFAULT_POLICY, Policy, PolicyStep, StepKind
+from billing.notices import write_dunning
 from billing.payment_models import AttemptState, EntryKind
 from billing.settlement import book, lock_payment, restate
 from provisioning.core.database import Database
@@ -95,7 +96,6 @@ class TestSteps:
         payments = [await arrears.bill(reseller_id) for _ in range(5)]
         await arrears.let_pass(19)
         arrears.today += timedelta(days=1)
-        written = dunning.write_dunning
         said = 0
 
         async def die_before(*arguments: Any, **options: Any) -> None:
@@ -103,14 +103,14 @@ class TestSteps:
             if said == last_words:
                 raise Killed
             said += 1
-            await written(*arguments, **options)
+            await write_dunning(*arguments, **options)
 
         monkeypatch.setattr(dunning, "BLOCK", 2)
-        monkeypatch.setattr(dunning, "write_dunning", die_before)
+        monkeypatch.setattr("billing.dunning.write_dunning", die_before)
         with pytest.raises(Killed):
             await arrears.dun()
         assert len(await arrears.notices(reseller_id)) == 10 + last_words // 2 * 2, "a block is done or it is not"
-        monkeypatch.setattr(dunning, "write_dunning", written)
+        monkeypatch.setattr("billing.dunning.write_dunning", write_dunning)
         assert await arrears.dun() == 5 - last_words // 2 * 2
         assert [await arrears.steps(each) for each in payments] == [ALL[:3]] * 5
         assert [await arrears.entries(each) for each in payments] == [[("fee", -500)]] * 5
