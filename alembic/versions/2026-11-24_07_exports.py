@@ -6,7 +6,7 @@ from alembic import op
 from provisioning.core.security import protect
 
 revision = "20261124_07"
-down_revision = "20261124_04"
+down_revision = "20261124_06"
 branch_labels = None
 depends_on = None
 
