@@ -4,6 +4,7 @@ import structlog
 from procrastinate import App
 
 from api.context import Context
+from billing.payments import open_payments
 from billing.runs import continue_run, due_runs
 from billing.vat_checks import check_vat_id
 from billing.vat_sweeps import retry_changed, sweep_checks
@@ -51,6 +52,8 @@ async def _bill_months(context: Context) -> tuple[list[str], list[str]]:
                 detail={"by": "schedule"},
             )
         retried = await retry_changed(session, now=now)
+        # Of the invoices that no run has opened one for: from before there were payments, and corrections.
+        await open_payments(session, None, now=now)
         if context.vies is not None:
             await sweep_checks(session, now=now)
     return created, retried

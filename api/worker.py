@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from procrastinate import App, PsycopgConnector
@@ -14,8 +14,8 @@ from api.billing_jobs import add_billing_jobs
 from api.context import Context
 from api.dunning_jobs import add_dunning_jobs
 from api.payment_jobs import add_payment_jobs
-from billing.payments import open_payments
 from provisioning import sweeps
+from provisioning.core.database import Database
 from provisioning.core.errors import Unavailable
 from provisioning.core.jobs import RECONCILE, forget_jobs, rescue_stalled
 from provisioning.drivers.base import Driver
@@ -72,19 +72,37 @@ def create_jobs(
     @jobs.periodic(cron=schedules.housekeeping)
     @jobs.task(name="housekeeping", queueing_lock="housekeeping")
     async def housekeeping(timestamp: int) -> None:
-        async with database.as_system() as session:
-            forgotten = await sweeps.forget_idempotency_keys(session, now=clock.now())
-            # Those that no run has opened: of invoices from before there were payments, and of corrections.
-            opened = await open_payments(session, None, now=clock.now())
-        async with database.transaction() as session:
-            await forget_jobs(session, days=JOBS_KEPT_DAYS)
-        log.info("housekeeping", forgotten=forgotten, opened=opened, tick=timestamp)
+        keys, ended = await forget_what_is_over(database, now=clock.now())
+        log.info("housekeeping", keys=keys, jobs=ended, tick=timestamp)
 
     add_billing_jobs(jobs, context, billing=schedules.billing)
     add_dunning_jobs(jobs, context, cron=schedules.dunning)
     if context.gateway is not None:
         add_payment_jobs(jobs, context, context.gateway, collection=schedules.collection, events=schedules.events)
     return jobs
+
+
+async def forget_what_is_over(database: Database, *, now: datetime) -> tuple[int, int]:
+    """Delete all idempotency keys and jobs that are kept no longer; how many of each.
+
+    In bounded steps with a transaction each, so that a great many are held for a moment only.
+    """
+    keys = ended = 0
+    while step := await _forget_keys(database, now=now):
+        keys += step
+    while step := await _forget_jobs(database):
+        ended += step
+    return keys, ended
+
+
+async def _forget_keys(database: Database, *, now: datetime) -> int:
+    async with database.as_system() as session:
+        return await sweeps.forget_idempotency_keys(session, now=now)
+
+
+async def _forget_jobs(database: Database) -> int:
+    async with database.transaction() as session:
+        return await forget_jobs(session, days=JOBS_KEPT_DAYS)
 
 
 async def run_worker(jobs: App, *, concurrency: int, signals: bool, stalled_seconds: float = 15.0) -> None:
@@ -111,9 +129,11 @@ async def run_worker(jobs: App, *, concurrency: int, signals: bool, stalled_seco
 
 
 @asynccontextmanager
-async def worker_beside(jobs: App, *, concurrency: int) -> AsyncIterator[None]:
+async def worker_beside(jobs: App, *, concurrency: int, stalled_seconds: float = 15.0) -> AsyncIterator[None]:
     """A worker in this process while the block runs: for a single machine, the demo and tests."""
-    task = asyncio.create_task(run_worker(jobs, concurrency=concurrency, signals=False))
+    task = asyncio.create_task(
+        run_worker(jobs, concurrency=concurrency, signals=False, stalled_seconds=stalled_seconds)
+    )
     try:
         yield
     finally:

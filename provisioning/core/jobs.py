@@ -62,7 +62,8 @@ _FORGET = text(
         select id from procrastinate_jobs job
         where status in ('failed', 'cancelled', 'aborted') and not exists (
             select from procrastinate_events where job_id = job.id and at > now() - make_interval(days => :days))
-        limit 1000)
+        limit :limit for update of job skip locked)
+    returning id
     """
 )
 
@@ -77,6 +78,7 @@ async def rescue_stalled(session: AsyncSession, *, seconds: float) -> int:
     return len(stalled)
 
 
-async def forget_jobs(session: AsyncSession, *, days: int) -> None:
-    """Delete jobs that failed so long ago, as the login role; those that succeeded are deleted at once."""
-    await session.execute(_FORGET, {"days": days})
+async def forget_jobs(session: AsyncSession, *, days: int, limit: int = 1000) -> int:
+    """Delete jobs that failed so long ago, as the login role, and say how many; those that succeeded are deleted at
+    once."""
+    return len((await session.execute(_FORGET, {"days": days, "limit": limit})).all())
