@@ -1,6 +1,7 @@
 """The `postfachwerk` command."""
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -74,11 +75,12 @@ def serve(
 
 async def _serve(settings: Settings, *, host: str, port: int, worker: bool) -> None:
     async with open_context(settings) as context:
-        jobs = create_jobs(context, open_drivers(context.database), schedules=Schedules())
-        background = (lambda: worker_beside(jobs, concurrency=settings.worker_concurrency)) if worker else None
+        stalled = settings.worker_stalled_seconds
+        jobs = create_jobs(context, open_drivers(context.database), schedules=Schedules(), stalled_seconds=stalled)
+        beside = partial(worker_beside, jobs, concurrency=settings.worker_concurrency, stalled_seconds=stalled)
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(context, background=background),
+                create_app(context, background=beside if worker else None),
                 host=host,
                 port=port,
                 log_config=None,

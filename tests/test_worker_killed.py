@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,19 +18,20 @@ from provisioning.core.database import Database
 from provisioning.orders import MailboxOrder, order_mailboxes
 from provisioning.terms import ServiceClass
 from tests.factories import make_customer, make_domain, make_reseller
+from tests.waiting import until
 
 MAILBOXES = 150
 CHECKS_MAX = 600
 CHECK_SECONDS = 0.1
 
 
-def environment(url: str) -> dict[str, str]:
+def environment(url: str, *, stalled_seconds: int = 1) -> dict[str, str]:
     issuer = ("NAME", "STREET", "POSTCODE", "CITY", "VAT_ID", "TAX_NUMBER", "EMAIL", "IBAN", "BIC")
     return {
         **os.environ,
         "POSTFACHWERK_DATABASE_URL": url,
         "POSTFACHWERK_SECRET_KEY": "a secret for tests that is long enough",
-        "POSTFACHWERK_WORKER_STALLED_SECONDS": "1",
+        "POSTFACHWERK_WORKER_STALLED_SECONDS": str(stalled_seconds),
         **{f"POSTFACHWERK_ISSUER_{name}": "x" for name in issuer},
     }
 
@@ -102,3 +104,34 @@ async def test_another_worker_finishes_what_a_killed_one_began(
         }
         left = connection.execute("select count(*) from procrastinate_jobs where task_name = 'reconcile_mailbox'")
         assert left.fetchone() == (0,)
+
+
+# One of a worker that has been silent for a minute, one of a worker that nobody knows any more.
+_JOBS_IN_HAND = """
+    with silent as (
+        insert into procrastinate_workers (last_heartbeat) values (now() - interval '1 minute') returning id
+    )
+    insert into procrastinate_jobs (queue_name, task_name, lock, args, status, worker_id)
+    select 'default', 'reconcile_mailbox', lock, '{}', 'doing', worker_id
+    from (select 'silent' as lock, id as worker_id from silent union all select 'gone', null) as held
+"""
+_IN_HAND = "select lock from procrastinate_jobs where lock in ('silent', 'gone') order by lock"
+
+
+def test_the_worker_beside_the_api_waits_for_a_silent_one_as_long_as_it_is_told(fresh_url: str, root: Path) -> None:
+    def in_hand() -> list[Any]:
+        return [lock for (lock,) in connection.execute(_IN_HAND)]
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
+    settings = environment(fresh_url, stalled_seconds=600)
+    with psycopg.connect(fresh_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(_JOBS_IN_HAND)
+        assert in_hand() == ["gone", "silent"]
+        with subprocess.Popen(command, cwd=root, env=settings, stderr=subprocess.DEVNULL) as process:
+            try:
+                until(lambda: "gone" not in in_hand(), seconds=30)
+            finally:
+                process.kill()
+        assert in_hand() == ["silent"]
