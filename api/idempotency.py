@@ -7,7 +7,7 @@ together or not at all; a second call with the same key waits for the first one'
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -20,15 +20,21 @@ from sqlmodel import col
 from provisioning.audit import RECORD
 from provisioning.core.database import fetch
 from provisioning.core.errors import FieldError, Invalid
+from provisioning.sweeps import IDEMPOTENCY_KEY_HOURS
 from provisioning.tenants import IdempotencyKey
 
 KEY_MAX = 255
 REPLAYED = "Idempotency-Replayed"
 
+# A key whose time is over is taken over, whether or not housekeeping has come round; of two calls that find it at the
+# same moment the second waits for the first one's commit and then finds it new.
 _CLAIM = """
-    insert into idempotency_key (principal_id, idempotency_key, fingerprint, created_at)
+    insert into idempotency_key as held (principal_id, idempotency_key, fingerprint, created_at)
     values (%(principal_id)s, %(key)s, %(fingerprint)s, %(now)s)
-    on conflict do nothing returning 1 as claimed
+    on conflict (principal_id, idempotency_key) do update
+    set fingerprint = excluded.fingerprint, created_at = excluded.created_at, status = null, headers = null, body = null
+    where held.created_at < %(kept_since)s
+    returning 1 as claimed
 """
 # Its parameters are `Claim.values`.
 _STORE = """
@@ -82,7 +88,14 @@ def given_key(request: Request) -> str | None:
 async def claim(session: AsyncSession, request: Request, key: str, principal_id: str, *, now: datetime) -> Claim:
     """Claim a key. Raises Replay when its call was answered before, Invalid when it was used for another one."""
     fingerprint = await _fingerprint(request)
-    values = {"principal_id": principal_id, "key": key, "fingerprint": fingerprint, "now": now}
+    kept_since = now - timedelta(hours=IDEMPOTENCY_KEY_HOURS)
+    values = {
+        "principal_id": principal_id,
+        "key": key,
+        "fingerprint": fingerprint,
+        "now": now,
+        "kept_since": kept_since,
+    }
     if await fetch(session, _CLAIM, values):
         return Claim(principal_id, key)
     answered = await session.scalar(
