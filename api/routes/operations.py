@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.auth import check_scope
 from api.deps import Call, Requires
 from api.openapi import refusals
 from api.paging import Page, PageDep
@@ -19,8 +20,19 @@ from provisioning.terms import OperationState
 router = APIRouter(prefix="/v1", tags=["operations"], route_class=Route)
 
 Read = Annotated[Call, Depends(Requires("mailboxes:read"), scope="function")]
-Write = Annotated[Call, Depends(Requires("mailboxes:write"), scope="function")]
+# Which scope it takes depends on the operation.
+Retry = Annotated[Call, Depends(Requires(None), scope="function")]
 OperationId = Annotated[str, Path(pattern=f"^op_{ID_PATTERN}$", description="op_…")]
+
+# What a key must be able to ask for, to ask for it again.
+_SCOPES = {
+    "mailbox.delete": "mailboxes:delete",
+    "mailbox.purge": "mailboxes:delete",
+    "mailbox.password": "mailboxes:password",
+    "share.grant": "shares:write",
+    "share.revoke": "shares:write",
+    "share.expire": "shares:write",
+}
 
 _EXAMPLE: dict[str, Any] = {
     "id": "op_01k9z3f6m2w5t8y1c4e7h0j3n6",
@@ -102,8 +114,12 @@ async def read(operation_id: OperationId, call: Read) -> Response:
     response_model=OperationView,
     responses=refusals("operation_not_failed", "operation_superseded"),
 )
-async def retry(operation_id: OperationId, call: Write) -> Response:
-    """Begins a new operation for what is wanted of the mailbox by now. One that waits is tried again by itself."""
+async def retry(operation_id: OperationId, call: Retry) -> Response:
+    """Begins a new operation of the same action; only the mailbox's newest one can be tried again, and one that waits
+    is by itself. Takes the scope that its action takes: `mailboxes:delete` for a deletion or purge,
+    `mailboxes:password` for a password, `shares:write` for a share, `mailboxes:write` for all others."""
+    failed = await operations.get_operation(call.session, call.reseller_id, operation_id)
+    check_scope(call.principal, _SCOPES.get(failed.action, "mailboxes:write"))
     operation = await operations.retry_operation(call.session, call.reseller_id, operation_id, now=call.now)
     await call.record("operation.retry", [operation.mailbox_id], operation=operation_id)
     return await call.accept(operation, lambda later: shown(later, operation.id))

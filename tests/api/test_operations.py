@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -9,10 +10,11 @@ from provisioning.core.clock import TestClock, berlin_day
 from provisioning.core.database import Database
 from provisioning.drivers.base import DriverError, Outcome
 from provisioning.drivers.sandbox.driver import SandboxDriver
+from provisioning.keys import RESELLER_SCOPES
 from provisioning.planner import MailboxSpec
 from provisioning.reconciler import reconcile_mailbox
 from provisioning.recording import Ending
-from tests.api.conftest import MakeTenant
+from tests.api.conftest import MakeClient, MakeTenant
 from tests.api.onboarding import Home, Json, check, confirm, order, refused
 
 pytestmark = pytest.mark.anyio
@@ -207,3 +209,31 @@ async def test_another_resellers_operation_does_not_exist(failed: Json, make_ten
     refused(await stranger.get(f"/v1/operations/{failed['id']}"), 404, "not_found")
     refused(await stranger.post(f"/v1/operations/{failed['id']}/retry"), 404, "not_found")
     assert check(await stranger.get("/v1/operations"), 200)["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "scope"),
+    [
+        ("mailbox.order", "mailboxes:write"),
+        ("mailbox.delete", "mailboxes:delete"),
+        ("mailbox.purge", "mailboxes:delete"),
+        ("mailbox.password", "mailboxes:password"),
+        ("share.grant", "shares:write"),
+        ("share.revoke", "shares:write"),
+        ("share.expire", "shares:write"),
+    ],
+)
+async def test_trying_again_takes_the_scope_that_the_action_takes(
+    home: Home, database: Database, failed: Json, make_client: MakeClient, action: str, scope: str
+) -> None:
+    async with database.as_system() as session:
+        await session.execute(
+            text("update operation set action = :action where id = :id"), {"action": action, "id": failed["id"]}
+        )
+
+    async def send(scopes: list[str]) -> httpx.Response:
+        made = check(await home.client.post("/v1/api-keys", json={"name": "narrow", "scopes": scopes}), 201)
+        return await make_client(made["secret"]).post(f"/v1/operations/{failed['id']}/retry")
+
+    assert refused(await send(sorted(RESELLER_SCOPES - {scope})), 403, "missing_scope")["missing_scope"] == scope
+    assert check(await send([scope]), 202)["action"] == action
