@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -75,11 +75,11 @@ async def get_operation(session: AsyncSession, reseller_id: str, operation_id: s
 
 
 async def retry_operation(session: AsyncSession, reseller_id: str, operation_id: str, *, now: datetime) -> Operation:
-    """Try again what is wanted of the mailbox of a failed operation, as a new operation of the same action; a deletion
-    keeps the date on which it was asked for, from which on nothing is owed.
+    """Try again a failed operation, the newest of its mailbox, as a new one of the same action; a deletion keeps the
+    date on which it was asked for, from which on nothing is owed.
 
-    Raises NotFound, Conflict `operation_not_failed`, or Conflict `operation_superseded` when a later operation has
-    taken the mailbox on.
+    Raises NotFound, Conflict `operation_not_failed`, or Conflict `operation_superseded` naming the later operation
+    that has taken the mailbox on: what is wanted by now is what that one asks for.
     """
     failed = await get_operation(session, reseller_id, operation_id)
     # Also one whose purge has failed, which counts as gone for every other call.
@@ -90,26 +90,24 @@ async def retry_operation(session: AsyncSession, reseller_id: str, operation_id:
         raise Conflict(
             f"The operation is {failed.state}. Only a failed one can be tried again.", code="operation_not_failed"
         )
-    if not mailbox.failed:
+    newest = await _newest_operation(session, mailbox)
+    if newest.id != failed.id:
         raise Conflict(
-            f"A later operation has taken the mailbox on: see GET /v1/operations?mailbox={mailbox.id}.",
+            f"The operation {newest.id} ({newest.action}) has taken the mailbox on since. If it has failed, try that "
+            "one again.",
             code="operation_superseded",
+            operation=newest.id,
         )
     moving = mailbox.placed_in not in (None, mailbox.location)
     operation = await begin_operation(session, mailbox, failed.action, now=now, moving=moving)
     if failed.action == "mailbox.delete":
-        operation.created_at = await _last_asked_at(session, failed)  # days after it are not to be billed
+        operation.created_at = failed.created_at  # days after it are not to be billed
     return operation
 
 
-async def _last_asked_at(session: AsyncSession, failed: Operation) -> datetime:
-    """When the failed action was asked for last: it may have been undone and asked for again since."""
-    same = (
-        col(Operation.mailbox_id) == failed.mailbox_id,
-        col(Operation.action) == failed.action,
-        col(Operation.state) == OperationState.FAILED,
-    )
-    query = select(func.max(col(Operation.created_at))).where(col(Operation.reseller_id) == failed.reseller_id, *same)
+async def _newest_operation(session: AsyncSession, mailbox: Mailbox) -> Operation:
+    of_mailbox = (col(Operation.reseller_id) == mailbox.reseller_id, col(Operation.mailbox_id) == mailbox.id)
+    query = select(Operation).where(*of_mailbox).order_by(col(Operation.generation).desc()).limit(1)
     return (await session.scalars(query)).one()
 
 

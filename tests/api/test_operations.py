@@ -157,6 +157,19 @@ async def test_what_another_operation_has_taken_on_is_not_tried_again(home: Home
     assert (await newest(home, failed["mailbox_id"]))["id"] == again["id"]
 
 
+async def test_of_several_that_failed_only_the_newest_can_be_tried_again(
+    home: Home, failed: Json, database: Database, driver: RefusingDriver, clock: TestClock
+) -> None:
+    path = f"/v1/mailboxes/{failed['mailbox_id']}"
+    check(await home.client.patch(path, json={"display_name": "Anna B."}), 202)
+    await reconcile_mailbox(database, {"sandbox": driver}, failed["mailbox_id"], now=clock)
+    change = await newest(home, failed["mailbox_id"])
+    assert (change["action"], change["state"]) == ("mailbox.change", "failed")
+    problem = refused(await home.client.post(f"/v1/operations/{failed['id']}/retry"), 409, "operation_superseded")
+    assert problem["operation"] == change["id"]
+    assert (await retry(home, change))["action"] == "mailbox.change"
+
+
 async def test_a_purge_that_failed_can_be_tried_again(
     home: Home, database: Database, driver: RefusingDriver, clock: TestClock
 ) -> None:
