@@ -19,7 +19,7 @@ from provisioning.core.queries import flush_unique, owned
 from provisioning.data_centres import Rules, check_placement, check_tightens, find_placement, load_placements
 from provisioning.models import Mailbox, MailboxAddress, Operation, Share
 from provisioning.names import normalise_address
-from provisioning.operations import begin_operation
+from provisioning.operations import RESUME, SUSPEND, begin_operation, was_suspended
 from provisioning.orders import PolicyShape, Quota, check_class
 from provisioning.tenants import check_limit, count_usage, get_customer, get_reseller
 from provisioning.terms import ADD_ONS, SCOPES, AddOn, Intent, MailboxState, Protocol, ServiceClass
@@ -224,7 +224,7 @@ async def suspend_mailbox(session: AsyncSession, mailbox: Mailbox, *, now: datet
     if mailbox.intent is Intent.SUSPENDED:
         return None
     mailbox.intent = Intent.SUSPENDED
-    return await begin_operation(session, mailbox, "mailbox.suspend", now=now)
+    return await begin_operation(session, mailbox, SUSPEND, now=now)
 
 
 async def resume_mailbox(session: AsyncSession, mailbox: Mailbox, *, now: datetime) -> Operation | None:
@@ -232,7 +232,7 @@ async def resume_mailbox(session: AsyncSession, mailbox: Mailbox, *, now: dateti
     if mailbox.intent is Intent.PRESENT:
         return None
     mailbox.intent = Intent.PRESENT
-    return await begin_operation(session, mailbox, "mailbox.resume", now=now)
+    return await begin_operation(session, mailbox, RESUME, now=now)
 
 
 async def move_mailbox(
@@ -259,12 +259,12 @@ async def delete_mailbox(
 
 
 async def restore_mailbox(session: AsyncSession, mailbox: Mailbox, *, now: datetime, on: date) -> Operation:
-    """Back into service with its data and addresses. Raises Conflict when it is not deleted, LimitExceeded."""
+    """Back with its data and addresses, suspended if it was. Raises Conflict when it is not deleted, LimitExceeded."""
     if mailbox.intent is not Intent.DELETED:
         raise Conflict("The mailbox is not deleted.", code="mailbox_not_deleted")
     await check_policy_of_mailbox(session, mailbox, on=on)
     await _count_in(session, mailbox)
-    mailbox.intent = Intent.PRESENT
+    mailbox.intent = Intent.SUSPENDED if await was_suspended(session, mailbox) else Intent.PRESENT
     mailbox.purge_at = None
     return await begin_operation(session, mailbox, "mailbox.restore", now=now)
 

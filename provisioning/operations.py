@@ -18,6 +18,9 @@ from provisioning.terms import AddOn, Intent, MailboxState, OperationState
 PRIORITY_ASKED = 10
 PRIORITY_SWEPT = 0
 
+SUSPEND = "mailbox.suspend"
+RESUME = "mailbox.resume"
+
 
 def removal_of(add_on: AddOn) -> str:
     """The action of an operation that takes the add-on away."""
@@ -109,6 +112,21 @@ async def _newest_operation(session: AsyncSession, mailbox: Mailbox) -> Operatio
     of_mailbox = (col(Operation.reseller_id) == mailbox.reseller_id, col(Operation.mailbox_id) == mailbox.id)
     query = select(Operation).where(*of_mailbox).order_by(col(Operation.generation).desc()).limit(1)
     return (await session.scalars(query)).one()
+
+
+async def was_suspended(session: AsyncSession, mailbox: Mailbox) -> bool:
+    """Whether a deleted mailbox was suspended when it was deleted, by what was asked for last."""
+    query = (
+        select(col(Operation.action))
+        .where(
+            col(Operation.reseller_id) == mailbox.reseller_id,
+            col(Operation.mailbox_id) == mailbox.id,
+            col(Operation.action).in_((SUSPEND, RESUME)),
+        )
+        .order_by(col(Operation.generation).desc())
+        .limit(1)
+    )
+    return await session.scalar(query) == SUSPEND
 
 
 async def list_operations(

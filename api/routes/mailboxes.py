@@ -163,6 +163,7 @@ async def move(mailbox_id: MailboxId, move: Move, call: MailboxWrite) -> Respons
     responses=refusals("mailbox_not_deleted", "limit_exceeded", *PLACEMENT_CODES),
 )
 async def restore(mailbox_id: MailboxId, call: MailboxWrite) -> Response:
+    """One that was suspended comes back suspended."""
     mailbox = await _locked(call, mailbox_id)
     if call.dry_run:
         call.cost = await cost_of_restoring(call, mailbox)

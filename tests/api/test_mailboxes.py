@@ -214,6 +214,26 @@ async def test_a_deleted_mailbox_can_be_restored_with_its_addresses(
     refused(await do(home, anna, "restore"), 409, "mailbox_not_deleted")
 
 
+async def test_a_suspended_mailbox_comes_back_suspended_however_often_it_is_deleted(
+    home: Home, anna: Json, database: Database, driver: SandboxDriver, clock: TestClock
+) -> None:
+    check(await do(home, anna, "suspend"), 202)
+    for _ in range(2):
+        check(await home.client.delete(path_of(anna)), 202)
+        await confirm(database, driver, anna["id"], clock)
+        check(await do(home, anna, "restore"), 202)
+        await confirm(database, driver, anna["id"], clock)
+        assert (await read(home, anna))["state"] == "suspended"
+        seen = await driver.observe_mailbox(anna["id"])
+        assert seen is not None
+        assert seen.spec.suspended
+    check(await do(home, anna, "resume"), 202)
+    check(await home.client.delete(path_of(anna)), 202)
+    check(await do(home, anna, "restore"), 202)
+    await confirm(database, driver, anna["id"], clock)
+    assert (await read(home, anna))["state"] == "active"
+
+
 async def test_a_restore_must_fit_the_limits_again(database: Database, zone: SandboxZone, tenant: Tenant) -> None:
     home = await onboard(database, zone, tenant, mailboxes_max=2)
     anna, _ = await order(home, "anna"), await order(home, "ben")
