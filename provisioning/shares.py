@@ -39,11 +39,11 @@ _RIVAL = {Scope.SEND_AS: Scope.SEND_ON_BEHALF, Scope.SEND_ON_BEHALF: Scope.SEND_
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """`created` tells a new share from a changed one; `operation` is None when nothing changed."""
+    """`changed` is False for a share that stood so already; `operation` is None when no backend has to hear of it."""
 
     share: Share
     operation: Operation | None
-    created: bool
+    changed: bool
 
 
 def resolve_role(scope: Scope, *, access: Access | None, role: str | None) -> tuple[Access | None, Role]:
@@ -112,16 +112,16 @@ async def put_share(
             created_at=now,
         )
         session.add(share)
-        return Granted(share, await begin_operation(session, mailbox, "share.grant", now=now), created=True)
+        return Granted(share, await begin_operation(session, mailbox, "share.grant", now=now), changed=True)
     revived = share.state is ShareState.REVOKING
     if share.role is exact and share.expires_at == expires_at and not revived:
-        return Granted(share, None, created=False)
+        return Granted(share, None, changed=False)
     only_expiry = share.role is exact and not revived
     share.access, share.role, share.expires_at = word, exact, expires_at
     if only_expiry:
-        return Granted(share, None, created=False)
+        return Granted(share, None, changed=True)
     share.state = ShareState.PENDING
-    return Granted(share, await begin_operation(session, mailbox, "share.grant", now=now), created=revived)
+    return Granted(share, await begin_operation(session, mailbox, "share.grant", now=now), changed=True)
 
 
 async def revoke_share(session: AsyncSession, mailbox: Mailbox, share: Share, *, now: datetime) -> Operation | None:

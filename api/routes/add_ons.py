@@ -116,7 +116,8 @@ async def put(mailbox_id: MailboxId, add_on: AddOnPath, wish: AddOnWish, call: M
     unit can be taken away once the quota has been lowered."""
     mailbox = await _present(call, mailbox_id)
     operation = await add_ons.put_add_on(call.session, mailbox, add_on, quantity=wish.quantity, now=call.now)
-    await call.record("mailbox.put_add_on", [mailbox_id], add_on=add_on, quantity=wish.quantity)
+    if operation is not None:
+        await call.record("mailbox.put_add_on", [mailbox_id], add_on=add_on, quantity=wish.quantity)
     return await call.accept(operation, lambda later: _shown(later, mailbox_id))
 
 

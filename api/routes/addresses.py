@@ -53,7 +53,8 @@ class PrimaryAddress(BaseModel):
 async def add(mailbox_id: MailboxId, address: AliasAddress, call: MailboxWrite) -> Response:
     mailbox = await _present(call, mailbox_id)
     operation = await addresses.add_alias(call.session, mailbox, address, now=call.now)
-    await call.record("mailbox.add_alias", [mailbox_id], address=address)
+    if operation is not None:
+        await call.record("mailbox.add_alias", [mailbox_id], address=address)
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 
@@ -87,7 +88,8 @@ async def make_primary(mailbox_id: MailboxId, wish: PrimaryAddress, call: Mailbo
     """The mailbox must have the address; the one before stays as an alias."""
     mailbox = await _present(call, mailbox_id)
     operation = await addresses.make_primary(call.session, mailbox, wish.address, now=call.now)
-    await call.record("mailbox.primary_address", [mailbox_id], address=wish.address)
+    if operation is not None:
+        await call.record("mailbox.primary_address", [mailbox_id], address=wish.address)
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 

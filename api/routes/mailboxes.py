@@ -79,8 +79,10 @@ async def change(mailbox_id: MailboxId, change: MailboxChange, call: MailboxWrit
     mailbox = await _present(call, mailbox_id)
     if call.dry_run and change.service_class is not None:
         call.cost = await cost_of_class_change(call, mailbox, change.service_class)
+    before = mailbox.version
     operation = await mailboxes.change_mailbox(call.session, mailbox, change, now=call.now, on=call.today)
-    await call.record("mailbox.change", [mailbox_id], **change.model_dump(mode="json", exclude_unset=True))
+    if mailbox.version != before:
+        await call.record("mailbox.change", [mailbox_id], **change.model_dump(mode="json", exclude_unset=True))
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 
@@ -100,7 +102,8 @@ async def delete(mailbox_id: MailboxId, call: Delete) -> Response:
     operation = await mailboxes.delete_mailbox(
         call.session, mailbox, restore_days=call.context.restore_days, now=call.now
     )
-    await call.record("mailbox.delete", [mailbox_id])
+    if operation is not None:
+        await call.record("mailbox.delete", [mailbox_id])
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 
@@ -116,7 +119,8 @@ async def suspend(mailbox_id: MailboxId, call: MailboxWrite) -> Response:
     """Mail keeps arriving and the data stays, so the fee goes on."""
     mailbox = await _present(call, mailbox_id)
     operation = await mailboxes.suspend_mailbox(call.session, mailbox, now=call.now)
-    await call.record("mailbox.suspend", [mailbox_id])
+    if operation is not None:
+        await call.record("mailbox.suspend", [mailbox_id])
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 
@@ -131,7 +135,8 @@ async def suspend(mailbox_id: MailboxId, call: MailboxWrite) -> Response:
 async def resume(mailbox_id: MailboxId, call: MailboxWrite) -> Response:
     mailbox = await _present(call, mailbox_id)
     operation = await mailboxes.resume_mailbox(call.session, mailbox, now=call.now)
-    await call.record("mailbox.resume", [mailbox_id])
+    if operation is not None:
+        await call.record("mailbox.resume", [mailbox_id])
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 
@@ -150,7 +155,8 @@ async def move(mailbox_id: MailboxId, move: Move, call: MailboxWrite) -> Respons
     """Refused before any work when a policy forbids the new place. The mailbox stays usable while it moves."""
     mailbox = await _present(call, mailbox_id)
     operation = await mailboxes.move_mailbox(call.session, mailbox, to=move.location, now=call.now, on=call.today)
-    await call.record("mailbox.move", [mailbox_id], location=move.location)
+    if operation is not None:
+        await call.record("mailbox.move", [mailbox_id], location=move.location)
     return await call.accept(operation, lambda later: shown(later, mailbox_id))
 
 

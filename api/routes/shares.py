@@ -257,8 +257,9 @@ async def put(
         if_match=call.if_match(),
         now=call.now,
     )
-    role = granted.share.role
-    await call.record("share.grant", [mailbox_id], scope=scope, grantee=grantee, role=role)
+    if granted.changed:
+        role = granted.share.role
+        await call.record("share.grant", [mailbox_id], scope=scope, grantee=grantee, role=role)
     return await call.accept(granted.operation, lambda later: shown(later, mailbox_id, scope, grantee))
 
 
@@ -276,7 +277,8 @@ async def delete(mailbox_id: MailboxId, scope: ScopePath, grantee: MailboxId, ca
     share = await shares.get_share(call.session, call.reseller_id, mailbox_id, scope=scope, grantee_id=grantee)
     shares.check_version(share, call.if_match())
     operation = await shares.revoke_share(call.session, mailbox, share, now=call.now)
-    await call.record("share.revoke", [mailbox_id], scope=scope, grantee=grantee)
+    if operation is not None:
+        await call.record("share.revoke", [mailbox_id], scope=scope, grantee=grantee)
     await call.session.flush()
     last = await shown(call, mailbox_id, scope, grantee)
 

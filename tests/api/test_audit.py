@@ -8,6 +8,7 @@ import pytest
 from psycopg.errors import IntegrityError
 
 from tests.api.conftest import MakeTenant, Tenant
+from tests.api.onboarding import Home, order
 
 pytestmark = pytest.mark.anyio
 
@@ -148,3 +149,32 @@ class TestTampering:
         now = await verify(tenant)
         assert (now["whole"], now["events"]) == (True, 3)
         assert now["last_hash"] != kept["last_hash"]
+
+
+class TestWhatChangesNothing:
+    async def test_a_call_that_finds_all_as_it_asks_for_leaves_no_event(self, home: Home) -> None:
+        anna, ben = await order(home, "anna"), await order(home, "ben")
+        path = f"/v1/mailboxes/{anna['id']}"
+        alias, share = f"{path}/aliases/{home.address('krueger')}", f"{path}/shares/calendar/{ben['id']}"
+        calls: list[tuple[str, str, Any]] = [
+            ("PATCH", path, {"display_name": "Anna Krüger"}),
+            ("PATCH", path, {"external_id": "p-17"}),
+            ("PATCH", path, {"allowed_countries": ["DE"]}),
+            ("PUT", alias, None),
+            ("PUT", f"{path}/primary-address", {"address": home.address("krueger")}),
+            ("PUT", share, {"access": "read"}),
+            ("PUT", share, {"access": "read", "expires_at": "2030-01-01T00:00:00Z"}),
+            ("DELETE", share, None),
+            ("PUT", f"{path}/add-ons/archive", {"quantity": 1}),
+            ("POST", f"{path}/move", {"location": "de-nbg-1"}),
+            ("POST", f"{path}/suspend", None),
+            ("POST", f"{path}/resume", None),
+            ("DELETE", path, None),
+        ]
+        for method, url, body in calls:
+            before = len(await events_of(home.tenant))
+            assert (await home.client.request(method, url, json=body)).is_success, url
+            assert len(await events_of(home.tenant)) == before + 1, url
+            again = await home.client.request(method, url, json=body)
+            assert again.status_code == 200, again.text
+            assert len(await events_of(home.tenant)) == before + 1, url
