@@ -26,6 +26,9 @@ _PLACEMENTS = """
 _LOCK_POLICY = text("select pg_advisory_xact_lock(hashtextextended('policy:' || :reseller_id, 0))")
 
 
+POLICY_FIELDS = ("allowed_locations", "allowed_countries", "required_certificates")
+
+
 class DataCentre(Versioned, table=True):
     """A place with an operator. `country` and `parent_country` are ISO 3166 alpha-2; `driver` names its backend."""
 
@@ -78,12 +81,7 @@ class Rules:
     @classmethod
     def of(cls, tier: str, row: Any) -> "Rules":
         """From anything that carries the three policy columns."""
-        return cls(
-            tier,
-            _set(row.allowed_locations),
-            _set(row.allowed_countries),
-            _set(row.required_certificates),
-        )
+        return cls(tier, *(_set(getattr(row, name)) for name in POLICY_FIELDS))
 
 
 def check_placement(placement: Placement, tiers: Iterable[Rules]) -> None:

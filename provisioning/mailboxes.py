@@ -16,15 +16,20 @@ from sqlmodel import col
 from provisioning.add_ons import check_quota, quota_max_mib
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
 from provisioning.core.queries import flush_unique, owned
-from provisioning.data_centres import Rules, check_placement, check_tightens, find_placement, load_placements
+from provisioning.data_centres import (
+    POLICY_FIELDS,
+    Rules,
+    check_placement,
+    check_tightens,
+    find_placement,
+    load_placements,
+)
 from provisioning.models import Mailbox, MailboxAddress, Operation, Share
 from provisioning.names import normalise_address
 from provisioning.operations import RESUME, SUSPEND, begin_operation, was_suspended
 from provisioning.orders import PolicyShape, Quota, check_class
 from provisioning.tenants import check_limit, count_usage, get_customer, get_reseller
 from provisioning.terms import ADD_ONS, SCOPES, AddOn, Intent, MailboxState, Protocol, ServiceClass
-
-POLICY_FIELDS = ("allowed_locations", "allowed_countries", "required_certificates")
 
 # What a list or a page of one mailbox shows, in the order it is shown; secrets have no column here.
 SHOWN = (

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provisioning.core.errors import Conflict, FieldError, Invalid
 from provisioning.core.queries import flush_unique, owned
-from provisioning.data_centres import DataCentre, Rules, check_tightens, lock_policy
+from provisioning.data_centres import POLICY_FIELDS, DataCentre, Rules, check_tightens, lock_policy
 from provisioning.ledger import ServicePeriod
 from provisioning.tenants import (
     Customer,
@@ -25,7 +25,6 @@ from provisioning.tenants import (
     get_reseller,
 )
 
-RULES = ("allowed_locations", "allowed_countries", "required_certificates")
 ADDRESSES_NAMED = 5
 
 # What is deleted lies still and is judged again when it is restored.
@@ -127,9 +126,9 @@ async def _check_never_served(session: AsyncSession, reseller: Reseller) -> None
 
 def _rules(tier: str, wish: Mapping[str, Any]) -> Rules | None:
     """The rules that a wish names; those it leaves out say nothing."""
-    if not wish.keys() & set(RULES):
+    if not wish.keys() & set(POLICY_FIELDS):
         return None
-    values = (wish.get(name) for name in RULES)
+    values = (wish.get(name) for name in POLICY_FIELDS)
     return Rules(tier, *(None if value is None else frozenset(value) for value in values))
 
 
