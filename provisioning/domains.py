@@ -46,7 +46,10 @@ class DnsRecord:
 
 
 async def add_domain(session: AsyncSession, reseller_id: str, *, name: str, customer_id: str, now: datetime) -> Domain:
-    """Claim a domain for a customer. Raises Invalid for no domain name, Conflict for one this reseller has already."""
+    """Claim a domain for a customer.
+
+    Raises Invalid for no domain name, NotFound for the customer, Conflict for a name this reseller has already.
+    """
     try:
         ascii_name = domain_to_ascii(name)
     except ValueError as error:
@@ -69,6 +72,8 @@ async def add_domain(session: AsyncSession, reseller_id: str, *, name: str, cust
     try:
         await session.flush()  # the unique key decides between two claims at the same moment
     except IntegrityError as error:
+        if violated_constraint(error) == "fk_domain_customer_id_customer":
+            raise NotFound(f"There is no customer {customer_id}.") from error  # removed a moment ago
         if violated_constraint(error) != "uq_domain_reseller_id_name":
             raise
         raise Conflict(f"You have the domain {domain.unicode_name} already.", code="domain_taken") from error
