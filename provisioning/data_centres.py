@@ -1,7 +1,7 @@
 """Where mailboxes can lie: data centres, their certificates, and the policy that decides who may be placed where."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,18 +13,26 @@ from sqlalchemy.orm.attributes import flag_modified
 from sqlmodel import Field, col
 
 from provisioning.core.database import fetch
-from provisioning.core.errors import Conflict, NotFound
+from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
 from provisioning.core.tables import Table, Versioned
 
-_PLACEMENTS = """
-    select code, country, accepts_orders,
-           array(select scheme from certificate c
-                 where c.data_centre = d.code and valid_from <= %(on)s and valid_until > %(on)s) as certificates
-    from data_centre d,
-         (select pg_advisory_xact_lock_shared(hashtextextended('policy:' || %(reseller_id)s, 0))) as lock
+# Taken before what they guard is read: a statement that waited for a lock still sees what was there when it began.
+_KEEP_RULES = """
+    select pg_advisory_xact_lock_shared(hashtextextended('policy:' || %(reseller_id)s, 0)) as policies,
+           pg_advisory_xact_lock_shared(hashtextextended('data_centres', 0)) as data_centres
 """
 _LOCK_POLICY = text("select pg_advisory_xact_lock(hashtextextended('policy:' || :reseller_id, 0))")
+_LOCK_DATA_CENTRES = text("select pg_advisory_xact_lock(hashtextextended('data_centres', 0))")
 
+# An expression, so that an order reads it with its domains; `placements_of` takes its value.
+PLACEMENTS = """
+    (select jsonb_agg(jsonb_build_object(
+        'code', code, 'country', country, 'accepts_orders', accepts_orders,
+        'certificates', array(select scheme from certificate c
+                              where c.data_centre = dc.code and valid_from <= %(on)s and valid_until > %(on)s)))
+     from data_centre dc)
+"""
+_PLACEMENTS = f"select {PLACEMENTS} as placements"
 
 POLICY_FIELDS = ("allowed_locations", "allowed_countries", "required_certificates")
 
@@ -114,13 +122,25 @@ def check_tightens(child: Rules, parents: Sequence[Rules]) -> None:
                 )
 
 
-async def load_placements(session: AsyncSession, reseller_id: str, *, on: date) -> dict[str, Placement]:
-    """All data centres by code, with the certificates valid on this day.
+async def keep_rules(session: AsyncSession, reseller_id: str) -> None:
+    """Until the transaction ends no policy of this reseller or its customers changes, and no data centre, so that what
+    is judged by what is read from here on stays true."""
+    await fetch(session, _KEEP_RULES, {"reseller_id": reseller_id})
 
-    Until the transaction ends no policy of this reseller or its customers changes, so what is judged stays true.
-    """
-    rows = await fetch(session, _PLACEMENTS, {"on": on, "reseller_id": reseller_id})
-    return {row.code: Placement(row.code, row.country, row.accepts_orders, frozenset(row.certificates)) for row in rows}
+
+async def load_placements(session: AsyncSession, reseller_id: str, *, on: date) -> dict[str, Placement]:
+    """All data centres by code, with the certificates valid on this day, after `keep_rules`."""
+    await keep_rules(session, reseller_id)
+    [row] = await fetch(session, _PLACEMENTS, {"on": on})
+    return placements_of(row.placements)
+
+
+def placements_of(rows: Sequence[Mapping[str, Any]] | None) -> dict[str, Placement]:
+    """What PLACEMENTS says, by code."""
+    return {
+        row["code"]: Placement(row["code"], row["country"], row["accepts_orders"], frozenset(row["certificates"]))
+        for row in rows or ()
+    }
 
 
 async def lock_policy(session: AsyncSession, reseller_id: str) -> None:
@@ -138,6 +158,24 @@ def find_placement(placements: Mapping[str, Placement], code: str) -> Placement:
     return placements[code]
 
 
+def check_known(locations: Sequence[str] | None, known: Collection[str]) -> None:
+    """Raises Invalid for `allowed_locations` with codes that no data centre has."""
+    message = f"there is no such data centre; choose from: {', '.join(sorted(known))}"
+    errors = [
+        FieldError(f"/allowed_locations/{index}", "unknown_data_centre", message)
+        for index, code in enumerate(locations or ())
+        if code not in known
+    ]
+    if errors:
+        raise Invalid("A policy can only allow data centres that there are.", errors=errors)
+
+
+async def check_locations(session: AsyncSession, wish: Mapping[str, Any]) -> None:
+    """As `check_known`, for a wish that may have a policy."""
+    if locations := wish.get("allowed_locations"):
+        check_known(locations, (await session.scalars(select(col(DataCentre.code)))).all())
+
+
 async def list_data_centres(session: AsyncSession) -> list[tuple[DataCentre, list[Certificate]]]:
     """All data centres with all their certificates, lapsed ones included, by code."""
     centres = await session.scalars(select(DataCentre).order_by(col(DataCentre.code)))
@@ -150,7 +188,9 @@ async def list_data_centres(session: AsyncSession) -> list[tuple[DataCentre, lis
 async def get_data_centre(
     session: AsyncSession, code: str, *, lock: bool = False
 ) -> tuple[DataCentre, list[Certificate]]:
-    """Raises NotFound."""
+    """Raises NotFound. `lock` keeps placements out of all data centres until the transaction ends."""
+    if lock:
+        await session.execute(_LOCK_DATA_CENTRES)
     query = select(DataCentre).where(col(DataCentre.code) == code)
     centre = await session.scalar(query.with_for_update() if lock else query)
     if centre is None:
@@ -163,6 +203,7 @@ async def get_data_centre(
 
 async def put_data_centre(session: AsyncSession, code: str, **details: Any) -> DataCentre:
     """Create a data centre, or change the one there is."""
+    await session.execute(_LOCK_DATA_CENTRES)
     values = {"code": code, "version": 1, **details}
     await session.execute(insert(DataCentre).values(values).on_conflict_do_nothing())
     centre, _ = await get_data_centre(session, code, lock=True)

@@ -19,6 +19,7 @@ from provisioning.core.queries import flush_unique, owned
 from provisioning.data_centres import (
     POLICY_FIELDS,
     Rules,
+    check_locations,
     check_placement,
     check_tightens,
     find_placement,
@@ -163,13 +164,15 @@ async def change_mailbox(
 ) -> Operation | None:
     """Apply what differs to a locked mailbox; None when nothing does or when no backend has to hear of it.
 
-    Raises Conflict when the class cannot carry the kind, the protocols, the quota or the shares that stand, or when a
-    policy would be loosened or broken. An archive ends with the class that could have it.
+    Raises Invalid for a policy with an unknown data centre, Conflict when the class cannot carry the kind, the
+    protocols, the quota or the shares that stand, or when a policy would be loosened or broken. An archive ends with
+    the class that could have it.
     """
     wish = change.model_dump(exclude_unset=True)
     for name in ("display_name", "service_class", "quota_mib"):
         if name in wish and wish[name] is None:
             raise Invalid(f"{name} cannot be null.", errors=[FieldError(f"/{name}", "null", "must have a value")])
+    await check_locations(session, wish)
     await _check_fits(session, mailbox, wish)
     before = {name: getattr(mailbox, name) for name in wish}
     if before == wish:

@@ -21,7 +21,17 @@ from provisioning.core import ids, jobs
 from provisioning.core.database import fetch, violated_constraint
 from provisioning.core.errors import AppError, Conflict, FieldError, Invalid
 from provisioning.core.queries import unique_or_conflict
-from provisioning.data_centres import Placement, Rules, check_placement, check_tightens, find_placement, load_placements
+from provisioning.data_centres import (
+    PLACEMENTS,
+    Placement,
+    Rules,
+    check_known,
+    check_placement,
+    check_tightens,
+    find_placement,
+    keep_rules,
+    placements_of,
+)
 from provisioning.names import parse_address
 from provisioning.operations import PRIORITY_ASKED
 from provisioning.tenants import check_limit
@@ -104,15 +114,15 @@ class OrdersRefused(Conflict):
         self.verdicts = verdicts
 
 
-_DOMAINS = """
+_DOMAINS = f"""
     select d.name, d.id as domain_id, d.state as domain_state, c.id as customer_id,
            c.mailboxes_max, c.allowed_locations, c.allowed_countries, c.required_certificates,
            r.mailboxes_max as reseller_mailboxes_max, r.allowed_locations as reseller_allowed_locations,
            r.allowed_countries as reseller_allowed_countries,
-           r.required_certificates as reseller_required_certificates
+           r.required_certificates as reseller_required_certificates, {PLACEMENTS} as placements
     from domain d join customer c on c.id = d.customer_id join reseller r on r.id = d.reseller_id
     where d.reseller_id = %(reseller_id)s and d.name = any(%(names)s)
-"""
+"""  # noqa: S608  # the expression is ours
 
 # Everything an order is, in one statement. The counters come back so that limits are judged on what is true under
 # their lock; the addresses come back so that those somebody else took are known.
@@ -189,10 +199,10 @@ class _World:
 
 
 async def _read_world(session: AsyncSession, reseller_id: str, orders: Sequence[MailboxOrder], *, on: date) -> _World:
-    placements = await load_placements(session, reseller_id, on=on)
+    await keep_rules(session, reseller_id)
     names = sorted({name for order in orders for name in _domain_names(order)})
-    rows = await fetch(session, _DOMAINS, {"reseller_id": reseller_id, "names": names})
-    return _World({row.name: row for row in rows}, placements)
+    rows = await fetch(session, _DOMAINS, {"reseller_id": reseller_id, "names": names, "on": on})
+    return _World({row.name: row for row in rows}, placements_of(rows[0].placements if rows else None))
 
 
 def _domain_names(order: MailboxOrder) -> Iterable[str]:
@@ -214,6 +224,7 @@ def _judge(order: MailboxOrder, world: _World) -> dict[str, Any]:
     protocols = check_class(order.service_class, order.kind, order.protocols)
     extra = order.add_ons or _NO_ADD_ONS
     quota_mib = judge_ordered(order.service_class, extra, quota_mib=order.quota_mib)
+    check_known(order.allowed_locations, world.placements)
     own = Rules.of("mailbox", order)
     tiers = [_reseller_rules(home), Rules.of("customer", home), own]
     check_tightens(own, tiers[:2])

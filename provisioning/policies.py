@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from provisioning.core.errors import Conflict, FieldError, Invalid
 from provisioning.core.queries import flush_unique, owned
-from provisioning.data_centres import POLICY_FIELDS, DataCentre, Rules, check_tightens, lock_policy
+from provisioning.data_centres import POLICY_FIELDS, DataCentre, Rules, check_locations, check_tightens, lock_policy
 from provisioning.ledger import ServicePeriod
 from provisioning.tenants import (
     Customer,
@@ -21,6 +21,7 @@ from provisioning.tenants import (
     check_new_limit,
     count_usage,
     create_customer,
+    create_reseller,
     get_customer,
     get_reseller,
 )
@@ -52,8 +53,15 @@ _OUTSIDE = text(
 _LYING_THERE = text("select count(*) from mailbox where location = :code and state <> 'purged'")
 
 
+async def add_reseller(session: AsyncSession, *, now: datetime, **details: Any) -> Reseller:
+    """A new reseller. Raises Invalid for a policy with an unknown data centre, Conflict."""
+    await check_locations(session, details)
+    return await create_reseller(session, now=now, **details)
+
+
 async def add_customer(session: AsyncSession, reseller_id: str, *, now: datetime, **details: Any) -> Customer:
-    """A new customer, whose policy tightens the reseller's. Raises Conflict, LimitExceeded."""
+    """A new customer, whose policy tightens the reseller's. Raises Invalid, Conflict, LimitExceeded."""
+    await check_locations(session, details)
     rules = _rules("customer", details)
     if rules is not None:
         await lock_policy(session, reseller_id)
@@ -76,6 +84,7 @@ async def lock_reseller(session: AsyncSession, reseller_id: str) -> Reseller:
 async def change_customer(session: AsyncSession, customer: Customer, wish: Mapping[str, Any], *, on: date) -> None:
     """Apply a wish to a locked customer. Raises Invalid, Conflict when limit or policy do not fit what stands."""
     _refuse_null(wish, ("name",))
+    await check_locations(session, wish)
     if "mailboxes_max" in wish:
         used = (await count_usage(session, [customer.id]))[customer.id]
         check_new_limit("customer", "mailboxes", wish["mailboxes_max"], used=used.mailboxes)
@@ -89,6 +98,7 @@ async def change_customer(session: AsyncSession, customer: Customer, wish: Mappi
 async def change_reseller(session: AsyncSession, reseller: Reseller, wish: Mapping[str, Any], *, on: date) -> None:
     """Apply a wish to a locked reseller. Raises Invalid, Conflict when limit or policy do not fit what stands."""
     _refuse_null(wish, ("name", "street", "postcode", "city", "country", "billing_email", "billing_anchor_day"))
+    await check_locations(session, wish)
     if wish.get("billing_anchor_day", reseller.billing_anchor_day) != reseller.billing_anchor_day:
         await _check_never_served(session, reseller)
     if wish.keys() & {"mailboxes_max", "customers_max"}:

@@ -170,7 +170,7 @@ async def _answer(call: Call, reseller: tenants.Reseller, *, status: int = 200) 
     responses=refusals("external_id_taken"),
 )
 async def create(order: ResellerOrder, call: Write) -> Response:
-    reseller = await tenants.create_reseller(call.session, now=call.now, **order.model_dump())
+    reseller = await policies.add_reseller(call.session, now=call.now, **order.model_dump())
     await call.record("reseller.create", [reseller.id], **order.model_dump(mode="json", exclude_unset=True))
     await want_check(call.session, reseller)
     return await _answer(call, reseller, status=201)

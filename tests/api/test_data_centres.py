@@ -11,6 +11,7 @@ from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.tenants import get_reseller
 from tests.api.conftest import Tenant
+from tests.api.onboarding import Home, order, refused
 from tests.factories import make_customer, make_domain, make_mailbox
 
 pytestmark = pytest.mark.anyio
@@ -159,3 +160,28 @@ class TestWriting:
     async def test_a_reseller_writes_none(self, tenant: Tenant, code: str) -> None:
         answer = await tenant.client.put(f"/v1/data-centres/{code}", json=WISH)
         assert (answer.status_code, answer.json()["code"]) == (403, "operator_only")
+
+
+class TestPolicies:
+    async def test_a_policy_names_data_centres_that_there_are(self, home: Home, operator: httpx.AsyncClient) -> None:
+        client, mailbox = home.client, await order(home, "anna")
+        policy = {"allowed_locations": ["de-fra-1", "de-far-1"]}
+        reseller = {"street": "A 1", "postcode": "38640", "city": "Goslar", "billing_email": "a@it-haus.example"}
+        answers = [
+            await operator.post("/v1/resellers", json={"name": "IT-Haus", **reseller, **policy}),
+            await operator.patch(f"/v1/resellers/{home.tenant.reseller_id}", json=policy),
+            await client.post("/v1/customers", json={"name": "Kanzlei", **policy}),
+            await client.patch(f"/v1/customers/{home.customer_id}", json=policy),
+            await client.patch(f"/v1/mailboxes/{mailbox['id']}", json=policy),
+            await client.post("/v1/mailboxes", json=home.order("ben", **policy)),
+        ]
+        for answer in answers:
+            [error] = refused(answer, 422, "invalid")["errors"]
+            assert (error["pointer"], error["code"]) == ("/allowed_locations/1", "unknown_data_centre")
+            assert "de-fra-1" in error["message"]
+        batch = await client.post(
+            "/v1/mailbox-batches", json={"orders": [home.order("carl"), home.order("d", **policy)]}
+        )
+        verdicts = refused(batch, 409, "orders_refused")["verdicts"]
+        assert verdicts[0] is None
+        assert verdicts[1]["errors"][0]["pointer"] == "/allowed_locations/1"
