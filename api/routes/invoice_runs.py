@@ -161,7 +161,8 @@ async def start(new: NewRun, call: Operate) -> Response:
     before = await runs.find_run(call.session, period)
     begins = before is None or before.state is RunState.CANCELLED
     run = await runs.start_run(call.session, period, actor=call.principal.key_id, now=call.now)
-    if begins:
+    # That was read without a lock: somebody else may have begun it in the meantime.
+    if begins and (run.actor, run.started_at) == (call.principal.key_id, call.now):
         await call.record(
             "invoice_run.start", [run.id], month=f"{run.month:%Y-%m}", closes_on=run.closes_on.isoformat()
         )
@@ -226,9 +227,8 @@ async def retry(run_id: RunId, call: Operate) -> Response:
 )
 async def cancel(run_id: RunId, call: Operate) -> Response:
     """Its drafts go. Starting the month again begins anew."""
-    was_cancelled = (await runs.get_run(call.session, run_id)).state is RunState.CANCELLED
     run = await runs.cancel_run(call.session, run_id)
-    if not was_cancelled:
+    if call.session.is_modified(run):
         await call.record("invoice_run.cancel", [run.id])
     return await call.answer(await _shown(call, run))
 

@@ -147,11 +147,15 @@ class World:
         return (await self.driver.counted(mailbox_id)).calls
 
     async def until_somebody_waits(self) -> None:
-        """Returns when a transaction of this database waits for a lock."""
-        with fail_after(20):
-            async with self.database.engine.connect() as connection:
-                while (await connection.execute(_SOMEBODY_WAITS)).first() is None:
-                    await connection.commit()
+        await until_somebody_waits(self.database)
+
+
+async def until_somebody_waits(database: Database) -> None:
+    """Returns when a transaction of this database waits for a lock."""
+    with fail_after(20):
+        async with database.engine.connect() as connection:
+            while (await connection.execute(_SOMEBODY_WAITS)).first() is None:
+                await connection.commit()
 
 
 async def make_world(database: Database, clock: TestClock, *, driver: SandboxDriver | None = None) -> World:
