@@ -32,6 +32,8 @@ from urllib.parse import quote
 
 import psycopg
 
+from provisioning.core.embedded_log import PROGRAMS_LOG, SETTINGS, forget_last_week, last_lines
+
 _NAME = "postfachwerk"  # of the superuser and of the database
 _OLDEST_MAJOR = 15
 _SOCKET = ".s.PGSQL.5432"
@@ -42,7 +44,7 @@ _SILENT_SECONDS = 30.0  # for what lives without listening: an initdb or a query
 _RECOVERY_SECONDS = 300.0  # for a server that listens and still replays its log after a crash
 _STOP_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
-_SETTINGS = {"timezone": "UTC", "log_timezone": "UTC", "log_checkpoints": "off"}
+_SETTINGS = {"timezone": "UTC", "log_timezone": "UTC", "log_checkpoints": "off", **SETTINGS}
 _NO_FSYNC = {"fsync": "off", "full_page_writes": "off"}
 _INSTEAD = "or set POSTFACHWERK_DATABASE_URL to use a PostgreSQL of your own"
 
@@ -149,9 +151,7 @@ class EmbeddedPostgres:
             raise self._error(f"{str(error).strip()}; {fix}") from error
 
     def _error(self, message: str) -> EmbeddedPostgresError:
-        log = self.directory / "server.log"
-        lines = log.read_text(errors="replace").splitlines()[-15:] if os.access(log, os.R_OK) else []
-        return EmbeddedPostgresError("\n    ".join([f"{self.directory}: {message}", *lines]))
+        return EmbeddedPostgresError("\n    ".join([f"{self.directory}: {message}", *last_lines(self.directory)]))
 
     def _bring_up(self) -> None:
         """Start the server once nothing of an earlier one lives and wait for its answer, in bounded time."""
@@ -203,6 +203,9 @@ class EmbeddedPostgres:
     def _launch(self, server: int) -> None:
         """Start the server with the held `server.lock` in its hands. Connecting shows whether it comes up."""
         binaries, sockets = self._binaries(), self._own_sockets()
+        with self._open(PROGRAMS_LOG) as log:
+            log.truncate(0)
+        forget_last_week(self.directory)
         if not self._data.exists():
             self._initialise(binaries, server)
         self._clear_traces()
@@ -294,7 +297,7 @@ class EmbeddedPostgres:
 
     def _run(self, *command: str | Path, inherit: Sequence[int] = (), fatal: bool = True) -> None:
         # PGDATA instead of -D: pg_ctl puts -D through a shell, which would expand a dollar sign in the path.
-        with self._open("server.log") as log:
+        with self._open(PROGRAMS_LOG) as log:
             done = _call((f"PGDATA={self._data}", *command), self._account, log.fileno(), inherit)
         if done.returncode and fatal:
             raise self._error(f"{Path(command[0]).name} failed: mend what its log says")

@@ -4,14 +4,16 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
 from provisioning.core import embedded
-from provisioning.core.embedded import EmbeddedPostgres, default_directory
+from provisioning.core.embedded import EmbeddedPostgres, EmbeddedPostgresError, default_directory
 from tests.provisioning.embedded.holders import (
     Holder,
     ask,
@@ -91,6 +93,33 @@ class TestStart:
             monkeypatch.setattr(embedded, "_candidates", lambda place=place: iter([place]))
             with EmbeddedPostgres(home / f"pg{major}", fsync=False) as server:
                 assert ask(server.url("postfachwerk"), "SHOW server_version_num").startswith(str(major))
+
+
+class TestLog:
+    def test_what_is_logged_lasts_a_week_and_no_longer(self, pg: Path) -> None:
+        with EmbeddedPostgres(pg, fsync=False) as server:
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                ask(server.url("postfachwerk"), "SELECT FROM never_made")
+            rotation = {"log_rotation_age": "1d", "log_truncate_on_rotation": "on", "log_filename": "server-%a.log"}
+            assert {name: ask(server.url("postfachwerk"), f"SHOW {name}") for name in rotation} == rotation
+        [today] = (pg / "data/server-logs").iterdir()
+        assert "never_made" in today.read_text()
+        assert "never_made" not in (pg / "server.log").read_text()
+        said = (pg / "server.log").stat().st_size
+        old, recent = (today.with_name(f"server-{name}.log") for name in ("Old", "New"))
+        for path, days in ((old, 7), (recent, 5)):
+            path.write_text("x")
+            os.utime(path, times=(time.time() - days * 86400,) * 2)
+        with EmbeddedPostgres(pg, fsync=False):
+            pass
+        assert {path.name for path in (pg / "data/server-logs").iterdir()} >= {recent.name}
+        assert not old.exists()
+        assert (pg / "server.log").stat().st_size == pytest.approx(said, abs=200)
+
+    def test_a_refusal_ends_with_what_the_server_said_last(self, pg: Path) -> None:
+        (pg / "data/pg_hba.conf").write_text("nonsense\n")
+        with pytest.raises(EmbeddedPostgresError, match=r"(?s)mend what its log says.*could not load .*pg_hba.conf"):
+            EmbeddedPostgres(pg, fsync=False).start()
 
 
 class TestHolders:
