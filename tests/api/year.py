@@ -23,7 +23,8 @@ LATE = 33
 
 
 _TAKE = text(
-    "delete from procrastinate_jobs where task_name = 'follow_standing' and status = 'todo' returning args ->> 'key'"
+    "update procrastinate_jobs set status = 'succeeded' where task_name = 'follow_standing' and status = 'todo' "
+    "returning args ->> 'key'"
 )
 
 
