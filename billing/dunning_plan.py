@@ -11,7 +11,7 @@ from enum import StrEnum
 
 DAYS_MAX = 365
 FEE_CENTS_MAX = 4_000
-"""The flat sum of section 288 (5) BGB, which costs of dunning are set off against: more is never owed."""
+"""The flat sum of section 288 (5) BGB: a fee above it would have to be proven as damage each time."""
 
 
 class StepKind(StrEnum):

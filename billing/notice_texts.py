@@ -73,30 +73,31 @@ _SUBJECTS: dict[Language, dict[NoticeKind, str]] = {
     },
 }
 
+# None speaks of an earlier letter: the policy may have no such step.
 _OPENINGS: dict[Language, dict[NoticeKind, str]] = {
     "de": {
         NoticeKind.REMINDER: "vielleicht ist es im Alltag untergegangen: unsere Rechnung {number} vom {issued} über "
         "{amount} war am {due} fällig und ist noch nicht ganz bezahlt. Bitte holen Sie das bis zum {pay_by} nach.",
-        NoticeKind.FIRST_DUNNING: "unsere Rechnung {number} vom {issued} über {amount} war am {due} fällig. Auf unsere "
-        "Erinnerung haben wir keine vollständige Zahlung erhalten. Bitte zahlen Sie bis zum {pay_by}.",
+        NoticeKind.FIRST_DUNNING: "unsere Rechnung {number} vom {issued} über {amount} war am {due} fällig. Eine "
+        "vollständige Zahlung haben wir bis heute nicht erhalten. Bitte zahlen Sie bis zum {pay_by}.",
         NoticeKind.SECOND_DUNNING: "unsere Rechnung {number} vom {issued} über {amount} war am {due} fällig und ist "
-        "trotz Mahnung nicht vollständig bezahlt. Wir fordern Sie auf, bis zum {pay_by} zu zahlen.",
-        NoticeKind.SUSPENSION: "unsere Rechnung {number} vom {issued} über {amount} war am {due} fällig und ist trotz "
-        "unserer Mahnungen nicht bezahlt. Deshalb sind Anmeldung und Versand in Ihren Postfächern und denen Ihrer "
-        "Kunden ab sofort gesperrt. Eingehende Nachrichten werden weiter zugestellt, und nichts wird gelöscht. Sobald "
-        "Ihre Zahlung eingegangen ist, wird die Sperre von selbst aufgehoben.",
+        "noch immer nicht vollständig bezahlt. Wir fordern Sie auf, bis zum {pay_by} zu zahlen.",
+        NoticeKind.SUSPENSION: "unsere Rechnung {number} vom {issued} über {amount} war am {due} fällig und ist bis "
+        "heute nicht bezahlt. Deshalb sind Anmeldung und Versand in Ihren Postfächern und denen Ihrer Kunden ab "
+        "sofort gesperrt. Eingehende Nachrichten werden weiter zugestellt, und nichts wird gelöscht. Sobald Ihre "
+        "Zahlung eingegangen ist, wird die Sperre von selbst aufgehoben.",
     },
     "en": {
         NoticeKind.REMINDER: "this may have slipped your mind: our invoice {number} of {issued} over {amount} was due "
         "on {due} and has not been paid in full. Please make up for it by {pay_by}.",
         NoticeKind.FIRST_DUNNING: "our invoice {number} of {issued} over {amount} was due on {due}. We have not "
-        "received full payment after our reminder. Please pay by {pay_by}.",
-        NoticeKind.SECOND_DUNNING: "our invoice {number} of {issued} over {amount} was due on {due} and has not been "
-        "paid in full although we have sent a dunning notice. We request payment by {pay_by}.",
+        "received full payment to this day. Please pay by {pay_by}.",
+        NoticeKind.SECOND_DUNNING: "our invoice {number} of {issued} over {amount} was due on {due} and has still not "
+        "been paid in full. We request payment by {pay_by}.",
         NoticeKind.SUSPENSION: "our invoice {number} of {issued} over {amount} was due on {due} and has not been paid "
-        "although we have sent dunning notices. Login and sending are therefore suspended from now on in your "
-        "mailboxes and those of your customers. Incoming mail is delivered as before, and nothing is deleted. The "
-        "suspension ends by itself once your payment has arrived.",
+        "to this day. Login and sending are therefore suspended from now on in your mailboxes and those of your "
+        "customers. Incoming mail is delivered as before, and nothing is deleted. The suspension ends by itself once "
+        "your payment has arrived.",
     },
 }
 

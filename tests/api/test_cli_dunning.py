@@ -10,7 +10,6 @@ from tests.api.test_cli_payments import run
 from tests.billing.dunning_world import Arrears
 from tests.test_worker_killed import environment
 
-pytest_plugins = ["tests.billing.payment_fixtures"]
 pytestmark = pytest.mark.anyio
 
 

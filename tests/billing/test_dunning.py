@@ -149,6 +149,17 @@ class TestHolds:
         await arrears.let_pass(60)
         assert [days for _, days in await arrears.steps(payment_id)] == [26, 33, 43, 53]
 
+    async def test_who_has_to_confirm_a_payment_itself_is_reminded_of_it(self, arrears: Arrears) -> None:
+        payment_id = await arrears.bill(await arrears.add_reseller())
+        await arrears.begin_debit(payment_id)
+        async with arrears.database.as_system() as session:
+            payment = await lock_payment(session, payment_id)
+            payment.action_url = "https://bank.example/confirm"
+            await restate(session, payment, now=arrears.now)
+        assert await arrears.status(payment_id) == "requires_action"
+        await arrears.let_pass(40)
+        assert await arrears.steps(payment_id) == ALL
+
     async def test_nor_while_a_bank_decides_on_a_dispute(self, arrears: Arrears) -> None:
         payment_id = await arrears.bill(await arrears.add_reseller())
         await arrears.let_pass(5)
