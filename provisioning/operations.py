@@ -109,8 +109,12 @@ async def retry_operation(session: AsyncSession, reseller_id: str, operation_id:
 
 
 async def _newest_operation(session: AsyncSession, mailbox: Mailbox) -> Operation:
-    of_mailbox = (col(Operation.reseller_id) == mailbox.reseller_id, col(Operation.mailbox_id) == mailbox.id)
-    query = select(Operation).where(*of_mailbox).order_by(col(Operation.generation).desc()).limit(1)
+    query = (
+        select(Operation)
+        .where(col(Operation.reseller_id) == mailbox.reseller_id, col(Operation.mailbox_id) == mailbox.id)
+        .order_by(col(Operation.generation).desc())
+        .limit(1)
+    )
     return (await session.scalars(query)).one()
 
 

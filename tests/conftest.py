@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import URL, make_url
 
 from provisioning.core.clock import TestClock
-from provisioning.core.database import Database
+from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, Database
 from provisioning.core.embedded import EmbeddedPostgres
 from provisioning.core.migrations import migrate
 
@@ -23,20 +24,44 @@ NOW = datetime(2026, 11, 17, 10, 0, tzinfo=UTC)
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
+# Owns every database of the tests, as in production: a superuser would pass row-level security by. The two roles stand
+# before it migrates, because it may create none.
+LOGIN = "postfachwerk_tests"
+_MAKE_LOGIN = f"""
+    select pg_advisory_xact_lock(1);
+    do $$ begin
+        if not exists (select from pg_roles where rolname = '{LOGIN}') then
+            create role {APP_ROLE} nologin;
+            create role {SYSTEM_ROLE} nologin;
+            create role {LOGIN} login;
+            grant {APP_ROLE}, {SYSTEM_ROLE} to {LOGIN};
+        end if;
+    end $$
+"""  # noqa: S608  # the names are ours
+
+
+def as_superuser(url: URL | str) -> str:
+    """The same database for psycopg, for what no login of the service may do or see."""
+    superuser = make_url(url).set(drivername="postgresql", username="postfachwerk")
+    return superuser.render_as_string(hide_password=False)
+
+
 class Server:
     """One PostgreSQL for the whole run, shared by the workers, with a migrated template to clone from."""
 
     def __init__(self, embedded: EmbeddedPostgres) -> None:
         self.embedded = embedded
         self.admin = embedded.start()
+        self.execute(_MAKE_LOGIN)
 
     def execute(self, sql: str) -> None:
         with psycopg.connect(self.admin.replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute(sql.encode())
 
     def create(self, name: str, *, template: str) -> str:
-        self.execute(f'create database "{name}" template "{template}"')
-        return self.embedded.url(name)
+        """The URL of a new database for the login that owns it."""
+        self.execute(f'create database "{name}" template "{template}" owner {LOGIN}')
+        return make_url(self.embedded.url(name)).set(username=LOGIN).render_as_string(hide_password=False)
 
     def drop(self, name: str) -> None:
         self.execute(f'drop database if exists "{name}" with (force)')

@@ -33,7 +33,8 @@ _PROOF = {"values": ["postfachwerk-verification={verification_token}"]}
 CALLS: dict[str, ExampleCall] = {
     "addAlias": ExampleCall(),
     "addDomain": ExampleCall(),
-    "advanceTestClock": _NOTHING_KEPT,
+    # By less than an Idempotency-Key is held.
+    "advanceTestClock": ExampleCall(body={"to": "2026-11-17T11:00:00Z"}, events=0),
     "askVatCheck": ExampleCall(path={"reseller_id": "{eu_reseller_id}"}),
     "assignBankEntry": ExampleCall(),
     "cancelInvoiceRun": ExampleCall(path={"run_id": "{begun_run_id}"}),
@@ -93,7 +94,7 @@ CALLS: dict[str, ExampleCall] = {
     "setPrimaryAddress": ExampleCall(before=("addAlias",)),
     "setSandboxRecords": _NOTHING_KEPT,
     "setTaxRegime": ExampleCall(),
-    "startInvoiceRun": ExampleCall(before=("advanceTestClock",)),
+    "startInvoiceRun": ExampleCall(before=("endTheMonth",)),
     "suspendMailbox": ExampleCall(),
     "suspendReseller": ExampleCall(),
     "verifyDomain": ExampleCall(path={"domain_id": "{unproven_domain_id}"}, before=("publishProof",)),
@@ -103,6 +104,7 @@ CALLS: dict[str, ExampleCall] = {
 
 # Calls that only prepare others.
 _PREPARATIONS: dict[str, tuple[str, ExampleCall]] = {
+    "endTheMonth": ("advanceTestClock", _NOTHING_KEPT),
     "deleteUnprovenDomain": ("deleteDomain", ExampleCall(path={"domain_id": "{unproven_domain_id}"})),
     "publishProof": (
         "setSandboxRecords",
@@ -159,4 +161,7 @@ async def _send(
 def _filled(body: Any, values: Mapping[str, str]) -> Any:
     if body is None:
         return None
-    return {name: [each.format_map(values) for each in texts] for name, texts in cast(Json, body).items()}
+    return {
+        name: [each.format_map(values) for each in given] if isinstance(given, list) else given
+        for name, given in cast(Json, body).items()
+    }

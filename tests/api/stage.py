@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import httpx
+import psycopg
 from fastapi import FastAPI
 from sqlalchemy import text
 
@@ -15,7 +16,7 @@ from provisioning.resolver import SandboxZone
 from tests.api.conftest import BOOKS, ISSUER, PEPPER
 from tests.api.paper_gateway import paper_gateway
 from tests.api.route_table import Json, problem_complaint
-from tests.conftest import NOW
+from tests.conftest import NOW, as_superuser
 
 # The example of the Bundesbank's own form.
 CREDITOR_ID = "DE98ZZZ09999999999"
@@ -72,18 +73,18 @@ class Stage:
 
     async def fingerprint(self) -> dict[str, str]:
         """Number and hash of the rows of every table, without what merely notes that a call was made."""
-        async with self.context.database.transaction() as session:
-            names = (await session.scalars(_TABLES)).all()
+        async with await psycopg.AsyncConnection.connect(as_superuser(self.context.database.url)) as connection:
+            names = [name for (name,) in await (await connection.execute(_TABLES)).fetchall()]
             each = " union all ".join(_HASH.format(table=name) for name in names if name != "idempotency_key")
             # The names come from the catalogue.
-            return {row[0]: row[1] for row in await session.execute(text(each))}
+            return dict(await (await connection.execute(each.encode())).fetchall())
 
     async def events(self) -> int:
         async with self.context.database.as_system() as session:
             return cast(int, await session.scalar(text("select count(*) from audit_event")))
 
 
-_TABLES = text("select tablename from pg_tables where schemaname = 'public' order by tablename")
+_TABLES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
 _HASH = (
     "select '{table}', count(*) || ' rows ' || md5(coalesce(string_agg(row, '' order by row), '')) "
     "from (select (to_jsonb(t) - 'last_used_at')::text as row from public.{table} as t) as rows"

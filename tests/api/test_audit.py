@@ -9,6 +9,7 @@ from psycopg.errors import IntegrityError
 
 from tests.api.conftest import MakeTenant, Tenant
 from tests.api.onboarding import Home, order
+from tests.conftest import as_superuser
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ async def make_history(tenant: Tenant) -> list[str]:
 
 def behind_its_back(url: str, statement: str, **values: Any) -> None:
     """What somebody with the superuser's password could do: no trigger fires."""
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(as_superuser(url)) as connection:
         connection.execute("set session_replication_role = replica")
         assert connection.execute(statement.encode(), values).rowcount == 1
 
@@ -99,7 +100,7 @@ class TestTampering:
 
     async def test_the_database_refuses_to_alter_an_event(self, tenant: Tenant, worker_url: str) -> None:
         await make_history(tenant)
-        with psycopg.connect(worker_url.replace("+psycopg", "")) as connection:
+        with psycopg.connect(as_superuser(worker_url)) as connection:
             for statement in ("update audit_event set action = 'nothing'", "delete from audit_event"):
                 with pytest.raises(IntegrityError, match="is final"), connection.transaction():
                     connection.execute(statement.encode())

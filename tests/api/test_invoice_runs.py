@@ -28,7 +28,6 @@ from tests.billing.ledger_factory import (
     bill,
     read,
 )
-from tests.provisioning.world import until_somebody_waits
 
 pytestmark = pytest.mark.anyio
 
@@ -303,30 +302,6 @@ class TestNumbers:
         answer = await operator.get("/v1/invoice-numbers", params={"cursor": cursor})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "?cursor"
-
-
-class TestAtTheSameMoment:
-    async def test_who_finds_a_month_begun_meanwhile_has_not_begun_it(
-        self, operator: httpx.AsyncClient, database: Database
-    ) -> None:
-        async with database.as_system() as session:
-            run = await runs.start_run(session, NOVEMBER, actor="somebody else", now=IN_DECEMBER)
-            starting = asyncio.create_task(start(operator))
-            await until_somebody_waits(database)
-        assert (await starting)["id"] == run.id
-        assert await actions(database) == []
-
-    async def test_who_finds_a_run_cancelled_meanwhile_has_not_cancelled_it(
-        self, operator: httpx.AsyncClient, database: Database
-    ) -> None:
-        run = await start(operator)
-        async with database.as_system() as session:
-            await runs.cancel_run(session, run["id"])
-            await session.flush()
-            cancelling = asyncio.create_task(operator.post(f"/v1/invoice-runs/{run['id']}/cancel"))
-            await until_somebody_waits(database)
-        assert (await cancelling).json()["state"] == "cancelled"
-        assert await actions(database) == ["invoice_run.start"]
 
 
 async def test_the_schedules_own_runs_are_in_the_operators_audit_log(fresh_database: Database) -> None:

@@ -50,6 +50,8 @@ BEYOND_SCHEMAS = {
     "repeating_only",  # depends on how long a coupon counts
     "share_or_amount",  # one of two
     "too_late",  # depends on the day
+    "too_many",  # a mailbox has one archive
+    "unknown_data_centre",  # depends on which there are
     "unknown_scope",  # depends on whose key it is
     "weak_password",  # too simple for its length
 }

@@ -46,6 +46,7 @@ async def drive(url: str, run_id: str, *, killed_at: int | None = None) -> None:
 
 def progress(url: str, run_id: str) -> tuple[Any, ...] | None:
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("set role postfachwerk_system")
         query = "select state, finalised from invoice_run where id = %s"
         return connection.execute(query, (run_id,)).fetchone()
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
@@ -27,6 +28,7 @@ from tests.billing.ledger_factory import (
     bill,
     read,
 )
+from tests.conftest import as_superuser
 
 DECEMBER = BillingMonth(2026, 12)
 IN_JANUARY = datetime(2027, 1, 1, 6, 0, tzinfo=UTC)
@@ -61,11 +63,13 @@ class TestImmutable:
         (reseller_id,) = await add_billable_resellers(fresh_database, 1)
         await bill(fresh_database)
         before = await read(fresh_database, "select * from invoice join invoice_line on invoice_id = id")
-        # As the operator's role, then as the login role, which in tests is the superuser.
-        for transaction in (fresh_database.as_system, fresh_database.transaction):
-            with pytest.raises(IntegrityError, match="is final"):
-                async with transaction() as session:
-                    await session.execute(text(attempt))
+        # As the operator's role, then as the superuser.
+        with pytest.raises(IntegrityError, match="is final"):
+            async with fresh_database.as_system() as session:
+                await session.execute(text(attempt))
+        superuser = psycopg.connect(as_superuser(fresh_database.url))
+        with superuser as connection, pytest.raises(psycopg.IntegrityError, match="is final"):
+            connection.execute(attempt.encode())
         with pytest.raises(ProgrammingError, match="permission denied"):
             async with fresh_database.as_tenant(reseller_id) as session:
                 await session.execute(text(attempt))

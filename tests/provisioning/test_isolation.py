@@ -42,7 +42,7 @@ import provisioning.models
 from provisioning.core import tables
 from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, Database
 from provisioning.core.migrations import migrate
-from tests.conftest import Server
+from tests.conftest import Server, as_superuser
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +109,7 @@ class World:
     """A database of an ordinary login with both resellers' rows; `admin` is the superuser's way in."""
 
     def __init__(self, admin: str, login: str) -> None:
-        self.admin = admin.replace("+psycopg", "")
+        self.admin = admin
         self.login = login
 
     def rows(self, table: str, owner: str) -> list[tuple[Any, ...]]:
@@ -124,9 +124,9 @@ def migrated_by_a_login(server: Server, *, granted: str) -> Iterator[World]:
     name = f"isolation_{uuid4().hex[:8]}"
     server.execute(f"create role {name} login")
     server.execute(f"grant {APP_ROLE}, {SYSTEM_ROLE} to {name} {granted}")
-    admin = server.create(name, template="template0")
+    admin = as_superuser(server.create(name, template="template0"))
     server.execute(f"alter database {name} owner to {name}")
-    login = make_url(admin).set(username=name).render_as_string(hide_password=False)
+    login = make_url(admin).set(drivername="postgresql+psycopg", username=name).render_as_string(hide_password=False)
     migrate(login)
     yield World(admin, login)
     server.drop(name)
