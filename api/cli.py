@@ -9,7 +9,7 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from api.commands import exports, invoices, keys, payments
+from api.commands import dunning, exports, invoices, keys, payments
 from api.composition import open_context, open_drivers
 from api.demo.run import demo
 from api.main import create_app
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="key")
 app.add_typer(invoices.app, name="invoice")
+payments.app.command("dunning")(dunning.dun)
 app.add_typer(payments.app, name="payments")
 app.add_typer(exports.app, name="export")
 app.command()(demo)

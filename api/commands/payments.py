@@ -1,22 +1,17 @@
-"""`postfachwerk payments`: bring all in line with Stripe, dun what is overdue, let go of what waits for people."""
+"""`postfachwerk payments`: bring all payments in line with Stripe, and let go of what waits for people."""
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from api.composition import open_context
-from api.dunning_jobs import dun_now
 from billing import payments
-from billing.dunning import BLOCK
-from billing.dunning_cases import Case, Outlook, outlook, overdue_cases, read_policy
 from billing.gateways.base import TryAgain
-from billing.money import format_eur
 from billing.reconciliation import Reconciled, reconcile
 from billing.settlement import lock_payment
 from provisioning.audit import record_events
-from provisioning.core.clock import berlin_day
 from provisioning.core.errors import Unavailable
 from provisioning.core.settings import Settings
 
@@ -26,8 +21,8 @@ LEFT = 3
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Payments: ask Stripe what became of everything that is under way, and dun what is overdue.\n\n"
-    "Workers do the same bit by bit; `reconcile` and `dunning` do it in one go, as after an outage.",
+    help="Payments: ask Stripe what became of everything that is under way.\n\n"
+    "Workers do the same bit by bit; `reconcile` does it in one go, as after an outage.",
 )
 
 
@@ -80,52 +75,3 @@ async def _reconcile(since: datetime | None) -> Reconciled:
             )
         except TryAgain as error:
             raise Unavailable(f"{error} Try again.") from error
-
-
-@app.command("dunning")
-def dunning_command(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what is overdue and what would be done today.")
-    ] = False,
-) -> None:
-    """Take the steps that are due today, each once, and suspend or resume service as invoices stand.
-
-    Workers do so by themselves every day; called again, it finds nothing to do.
-
-    Example: postfachwerk payments dunning --dry-run
-    """
-    typer.echo(asyncio.run(_list_overdue() if dry_run else _dun()))
-
-
-async def _dun() -> str:
-    async with open_context(Settings()) as context:
-        return f"{await dun_now(context, again=True)} steps taken."
-
-
-async def _list_overdue() -> str:
-    lines, due, after = [], 0, ""
-    async with open_context(Settings()) as context, context.database.as_system() as session:
-        today = berlin_day(context.clock.now())
-        policy = await read_policy(session)
-        while cases := await overdue_cases(session, today=today, after=after, block=BLOCK):
-            after = cases[-1].payment_id
-            for case in cases:
-                seen = outlook(case, policy)
-                is_due = seen.hold is None and seen.coming is not None and seen.coming.on <= today
-                due += is_due
-                lines.append(_line(case, seen, today=today, is_due=is_due))
-    return "\n".join([*lines, f"{len(lines)} overdue, {due} steps due today; nothing was done."])
-
-
-def _line(case: Case, seen: Outlook, *, today: date, is_due: bool) -> str:
-    """One invoice: number, reseller, days overdue, what is owed, and what comes next or why nothing does."""
-    if seen.hold is not None:
-        what = f"held: {seen.hold}"
-    elif seen.coming is None:
-        what = "every step taken"
-    elif is_due:
-        what = f"today: {seen.coming.step.kind}, fee {format_eur(seen.coming.step.fee_cents)}"
-    else:
-        what = f"{seen.coming.step.kind} on {seen.coming.on}"
-    overdue = (today - case.due_on).days
-    return f"{case.number}  {case.reseller_id}  {overdue} days overdue  {format_eur(case.owed_cents)}  {what}"

@@ -13,6 +13,7 @@ from provisioning.core.database import Database
 from provisioning.core.ids import new_id
 from tests.api.dunning_rows import add_notice
 from tests.conftest import NOW
+from tests.superuser import rewrite
 
 
 async def add_payment_rows(session: AsyncSession, reseller_id: str) -> dict[str, str]:
@@ -59,9 +60,7 @@ async def mark_charged(session: AsyncSession, payment_id: str) -> str:
 
 async def name_payment(database: Database, payment_id: str, name: str) -> str:
     """Give a payment that nothing refers to yet another id, as only the superuser of a test can."""
-    async with database.transaction() as session:
-        await session.execute(text("set local session_replication_role = replica"))
-        await session.execute(text("update payment set id = :name where id = :id"), {"name": name, "id": payment_id})
+    await rewrite(database, "update payment set id = %(name)s where id = %(id)s", name=name, id=payment_id)
     return name
 
 

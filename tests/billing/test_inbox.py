@@ -11,6 +11,7 @@ from billing.gateways.base import ChargeRequest, Event, ForgedWebhook
 from billing.inbox import handle_event, poll_events, store_events
 from tests.billing.ledger_factory import read
 from tests.billing.payment_world import CARD, IBAN, SECRET, START, Till
+from tests.superuser import rewrite
 
 pytest_plugins = ["tests.billing.payment_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -132,10 +133,9 @@ async def test_a_charge_whose_payment_is_not_committed_yet_is_booked_once_it_is(
     await store(till, Event("evt_early", "payment_intent.succeeded", intent.id, till.now))
     assert not await handle(till, "evt_early")
     [second] = await till.bill(reseller_id, 1786)
-    async with till.database.transaction() as session:  # the superuser of a test can name a payment
-        await session.execute(text("set local session_replication_role = replica"))
-        query = text("update payment set id = 'pay_later' where invoice_id = :invoice_id")
-        await session.execute(query, {"invoice_id": second})
+    await rewrite(
+        till.database, "update payment set id = 'pay_later' where invoice_id = %(invoice_id)s", invoice_id=second
+    )
     till.let_pass(minutes=5)
     assert await handle(till, "evt_early")
     assert ((await till.payment(second))["status"], await till.entries(second)) == ("paid", [("receipt", 1786)])
@@ -214,13 +214,15 @@ async def test_a_refund_made_at_stripe_itself_is_booked_and_the_invoice_owed_aga
 async def test_after_a_restore_what_was_charged_since_is_read_back_before_it_is_charged_again(till: Till) -> None:
     [invoice] = await till.bill(await till.add_payer(card=CARD), 1786)
     await till.collect(invoice)
-    async with till.database.transaction() as session:  # the superuser of a test can turn time back
-        await session.execute(text("set local session_replication_role = replica"))
-        for table in ("payment_entry", "payment_attempt", "stripe_event", "event_poll"):
-            await session.execute(text(f"delete from {table}"))  # noqa: S608 - the names stand in the line above
-        await session.execute(
-            text("update payment set status = 'open', provider_id = null, next_attempt_at = :now"), {"now": till.now}
-        )
+    await rewrite(
+        till.database,
+        *("delete from payment_entry", "delete from payment_attempt", "delete from stripe_event"),
+        *(
+            "delete from event_poll",
+            "update payment set status = 'open', provider_id = null, next_attempt_at = %(now)s",
+        ),
+        now=till.now,
+    )
     till.let_pass(days=2)
     await till.reconcile(since=till.now - timedelta(days=3))
     await till.collect(invoice, at_once=True)
