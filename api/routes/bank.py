@@ -84,7 +84,7 @@ class NewStatement(BaseModel):
     document: str = Field(min_length=1, max_length=DOCUMENT_MAX, description="camt.053.001.02, .04 or .08")
 
 
-class StatementView(BaseModel):
+class BankStatementView(BaseModel):
     """What became of the lines of a file."""
 
     model_config = _example({"matched": 40, "unmatched": 2, "known": 0})
@@ -152,7 +152,7 @@ class DebitFileView(BaseModel):
     operation_id="importBankStatement",
     summary="Import a bank statement (camt.053)",
     status_code=201,
-    response_model=StatementView,
+    response_model=BankStatementView,
     responses=refusals(*STATEMENT_CODES, status=422),
 )
 async def import_statement(new: NewStatement, call: Settle) -> Response:
@@ -160,7 +160,7 @@ async def import_statement(new: NewStatement, call: Settle) -> Response:
     statements = camt.read_statements(new.document.encode())
     entries = [entry for statement in statements for entry in statement.entries]
     imported = await bank.settle_statement(call.session, entries, now=call.now, policy=call.context.policy)
-    view = StatementView(matched=imported.matched, unmatched=imported.unmatched, known=imported.known)
+    view = BankStatementView(matched=imported.matched, unmatched=imported.unmatched, known=imported.known)
     await call.record("bank_statement.import", ["bank"], **view.model_dump())
     return await call.answer(view, status=201)
 

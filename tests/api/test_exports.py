@@ -28,6 +28,7 @@ from tests.billing.ledger_factory import (
     random_world,
     read,
 )
+from tests.superuser import rewrite
 
 pytestmark = pytest.mark.anyio
 
@@ -200,10 +201,7 @@ class TestDatev:
     ) -> None:
         await add_billable_resellers(database, 2)
         await bill(database)
-        async with database.transaction() as session:
-            await session.execute(
-                text("delete from debtor_account where number = (select max(number) from debtor_account)")
-            )
+        await rewrite(database, "delete from debtor_account where number = (select max(number) from debtor_account)")
         answer = await operator.get(DATEV)
         assert (answer.status_code, answer.json()["code"]) == (409, "export_sums_differ")
 
