@@ -239,6 +239,7 @@ async def _add_many(database: Database, count: int) -> str:
         customer = await add_customer(session, reseller.id)
     async with database.transaction() as session:
         await session.execute(text("alter table service_period drop constraint ex_service_period_overlap"))
+    async with database.as_system() as session:
         await session.execute(_MANY, {"reseller": reseller.id, "customer": customer, "count": count})
     return customer
 
