@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from alembic import context
 from sqlalchemy import Connection, create_engine, make_url
 
+import billing.discount_models
+import billing.document_models
 import billing.dunning_models
 import billing.export_models
 import billing.models
@@ -22,6 +24,8 @@ from provisioning.core.settings import Settings
 from provisioning.core.tables import Table
 
 TABLES_FROM = (
+    billing.discount_models,
+    billing.document_models,
     billing.export_models,
     billing.dunning_models,
     billing.models,

@@ -4,6 +4,7 @@ import structlog
 from procrastinate import App
 
 from api.context import Context
+from api.document_jobs import add_document_jobs
 from billing.payments import open_payments
 from billing.runs import continue_run, due_runs
 from billing.vat_checks import check_vat_id
@@ -14,8 +15,11 @@ from provisioning.core.jobs import INVOICE_RUN, VAT_CHECK
 log = structlog.get_logger()
 
 
-def add_billing_jobs(jobs: App, context: Context, *, billing: str) -> None:
-    """Add the jobs to the worker's; `billing` is the cron line at which it looks for months that are over."""
+def add_billing_jobs(jobs: App, context: Context, *, billing: str, documents: str) -> None:
+    """Add the jobs to the worker's: `billing` is the cron line at which it looks for months that are over, `documents`
+    the one at which it tries those again that could not be made.
+    """
+    add_document_jobs(jobs, context, retries=documents)
     database, clock = context.database, context.clock
 
     @jobs.task(name=INVOICE_RUN)

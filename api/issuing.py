@@ -16,12 +16,17 @@ _EMBEDDED_ISSUER = Issuer(
     email="rechnung@postfachwerk.example",
     iban="DE02120300000000202051",
     bic="BYLADEM1001",
+    contact_name="Rechnungsstelle",
+    phone="+49 531 1234560",
 )
 
 
 def issuer_of(settings: Settings) -> Issuer:
     """Who the invoices come from; the embedded database comes with a made-up one. Raises ConfigurationError."""
-    names = ("name", "street", "postcode", "city", "country", "vat_id", "tax_number", "email", "iban", "bic")
+    names = (
+        *("name", "street", "postcode", "city", "country", "vat_id", "tax_number", "email", "iban", "bic"),
+        *("contact_name", "phone"),
+    )
     given = {name: getattr(settings, f"issuer_{name}") for name in names}
     missing = [f"POSTFACHWERK_ISSUER_{name.upper()}" for name, value in given.items() if not value]
     if missing and settings.database_url is None:
@@ -30,7 +35,13 @@ def issuer_of(settings: Settings) -> Issuer:
         raise ConfigurationError(f"Invoices need a seller: set {', '.join(missing)}.")
     if given["country"] != HOME:
         raise ConfigurationError("Invoices follow German tax law: POSTFACHWERK_ISSUER_COUNTRY must be DE.")
-    return Issuer(**given, series=settings.invoice_series, payment_days=settings.payment_days)
+    return Issuer(
+        **given,
+        register_number=settings.issuer_register_number,
+        legal_info=settings.issuer_legal_info,
+        series=settings.invoice_series,
+        payment_days=settings.payment_days,
+    )
 
 
 def open_vies(settings: Settings, issuer: Issuer) -> Vies | None:

@@ -36,6 +36,7 @@ class Schedules:
 
     sweep: str = "*/5 * * * * *"
     billing: str = "* * * * *"
+    documents: str = "*/5 * * * *"
     collection: str = "* * * * *"
     events: str = "*/10 * * * *"
     dunning: str = "* * * * *"
@@ -75,7 +76,7 @@ def create_jobs(
         keys, ended = await forget_what_is_over(database, now=clock.now())
         log.info("housekeeping", keys=keys, jobs=ended, tick=timestamp)
 
-    add_billing_jobs(jobs, context, billing=schedules.billing)
+    add_billing_jobs(jobs, context, billing=schedules.billing, documents=schedules.documents)
     add_dunning_jobs(jobs, context, cron=schedules.dunning)
     if context.gateway is not None:
         add_payment_jobs(jobs, context, context.gateway, collection=schedules.collection, events=schedules.events)

@@ -34,6 +34,7 @@ def allowances_sql(totals: str) -> str:
             from total join credit on credit.reseller_id = total.reseller_id
             left join invoice used on used.id = credit.invoice_id
             where used.id is null or used.period_starts_on <> total.period_starts_on
+                or exists (select from credit_note where invoice_id = used.id and credit_note.kind = 'cancellation')
             group by total.reseller_id, total.net_cents
         ), spent as (
             select credited.reseller_id, credited.net_cents - coalesce(discounted.amount_cents, 0) as left_cents,

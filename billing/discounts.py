@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from billing.models import Coupon, Credit, Discount
+from billing.discount_models import Coupon, Credit, Discount
 from billing.money import BASIS_POINTS
 from billing.periods import BillingMonth, add_months
 from billing.terms import CouponDuration

@@ -3,9 +3,7 @@
 Each function works inside the caller's transaction, which holds the lock on the run.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -17,6 +15,7 @@ from billing.allowances import CREDIT_HOLDS, allowances_in_use, allowances_sql
 from billing.models import InvoiceRun, Issuer
 from billing.periods import BillingPeriod, berlin_day, periods_closing
 from billing.rating_sql import LINE_ORDER, Features, Scope, features_in_use, lines_sql, period_parameters
+from billing.snapshots import BUYER_SQL, CANCELLED_SQL, VALIDATED_HASH_SQL, number_sql, seller_json
 from billing.vat_sql import TAX_SQL, treatment_parameters, treatments_sql
 from provisioning.core.ids import new_id
 
@@ -99,9 +98,9 @@ _DRAFTED = text("select count(*) from invoice_run_item where run_id = :run_id an
 
 _INVOICES = text(
     f"""
-    insert into invoice (id, reseller_id, run_id, status, period_starts_on, period_ends_on, currency,
+    insert into invoice (id, reseller_id, run_id, replaces_id, status, period_starts_on, period_ends_on, currency,
         allowances_cents, net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, vat_check_id, created_at)
-    select ids.id, reseller_id, :run_id, 'draft', period_starts_on, :closes_on, 'EUR',
+    select ids.id, drafted.reseller_id, :run_id, cancelled.id, 'draft', period_starts_on, :closes_on, 'EUR',
         allowances_cents, net_cents, tax_cents, net_cents + tax_cents, tax_category, rate_basis_points, vat_check_id,
         :now
     from (
@@ -113,6 +112,7 @@ _INVOICES = text(
         join treatment on treatment.reseller_id = total.reseller_id
     ) drafted
     join unnest(cast(:ids as text[])) with ordinality as ids (id, place) using (place)
+    left join ({CANCELLED_SQL}) cancelled on cancelled.reseller_id = drafted.reseller_id
     """  # noqa: S608 - made of constants only
 )
 
@@ -200,22 +200,20 @@ _TAKE_NUMBERS = text(
     "update number_series set last_number = last_number + :count where series = :series and year = :year"
 )
 
-# One statement, so that the check and the buyer's copy are of the same moment.
+# One statement, so that the check and the buyer's copy are of the same moment, and what is numbered is what was valid.
 _FINALISE = text(
     f"""
     update invoice set status = 'final', series = cast(:series as text), year = cast(:year as integer),
         sequence = ready.sequence,
-        number = format('%s-%s-%s', cast(:series as text), cast(:year as integer),
-            lpad(cast(ready.sequence as text), greatest(6, length(cast(ready.sequence as text))), '0')),
+        number = {number_sql("ready.sequence")},
         issued_on = :issued_on, due_on = :due_on, finalised_at = :now, buyer = ready.buyer,
         seller = cast(:seller as jsonb), vat_check_id = ready.vat_check_id
     from (
         select invoice.id, vat.vat_check_id,
-            :last_number + row_number() over (order by invoice.reseller_id) as sequence,
-            jsonb_build_object('id', reseller.id, 'name', reseller.name, 'street', reseller.street,
-                'postcode', reseller.postcode, 'city', reseller.city, 'country', reseller.country,
-                'vat_id', reseller.vat_id, 'email', reseller.billing_email) as buyer
-        from invoice join reseller on reseller.id = invoice.reseller_id {_PROBLEM}
+            :last_number + row_number() over (order by invoice.reseller_id) as sequence, {BUYER_SQL} as buyer
+        from invoice join reseller on reseller.id = invoice.reseller_id
+        join invoice_run_item item on item.run_id = invoice.run_id and item.reseller_id = invoice.reseller_id
+            and item.validated_hash = {VALIDATED_HASH_SQL} {_PROBLEM}
         where invoice.run_id = :run_id and invoice.status = 'draft'
             and invoice.reseller_id = any(cast(:reseller_ids as text[]))
             and why.code is null and {CREDIT_HOLDS}
@@ -239,6 +237,12 @@ _USE_CREDIT = text(
 _FINALISED = text(
     "update invoice_run_item set state = 'finalised' "
     "where run_id = :run_id and reseller_id = any(cast(:reseller_ids as text[]))"
+)
+
+# What is still drafted has changed since it was validated.
+_VALIDATE_ANEW = text(
+    "update invoice_run_item set validated_hash = null where run_id = :run_id and state = 'drafted' "
+    "and reseller_id = any(cast(:reseller_ids as text[]))"
 )
 
 _COUNT = text(
@@ -272,7 +276,7 @@ async def rate_and_draft(session: AsyncSession, run: InvoiceRun, *, now: datetim
     await session.execute(_LINES, of_run)
     if lowered:
         await session.execute(_ALLOWANCE_ROWS, of_run)
-    await _count(session, run)
+    await count(session, run)
 
 
 async def _rate(session: AsyncSession, run: InvoiceRun, anchors: Mapping[int, Sequence[str]]) -> None:
@@ -314,12 +318,20 @@ async def check(session: AsyncSession, run: InvoiceRun, *, now: datetime) -> Non
     await session.execute(_PARK, {**of_run, **await treatment_parameters(session, _last_period(run), now=now)})
     if await allowances_in_use(session):
         await session.execute(_PARK_CREDIT, of_run)
-    await session.execute(_DROP_PARKED, of_run)
-    await _count(session, run)
+    await drop_parked(session, run)
+
+
+async def drop_parked(session: AsyncSession, run: InvoiceRun) -> None:
+    """Delete the drafts of who has been parked."""
+    await session.execute(_DROP_PARKED, {"run_id": run.id})
+    await count(session, run)
 
 
 async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetime, issuer: Issuer) -> bool:
-    """Number the next drafts, gapless in series and year of issue; False when none is left."""
+    """Number the next drafts, gapless in series and year of issue; False when none is left.
+
+    One that is no longer what was validated gets no number and is to be validated anew.
+    """
     of_run = {"run_id": run.id}
     block = (await session.scalars(_BLOCK, {**of_run, "block": BLOCK})).all()
     if not block:
@@ -334,7 +346,8 @@ async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetim
         "last_number": await session.scalar(_LAST_NUMBER, series),
         "issued_on": issued_on,
         "due_on": issued_on + timedelta(days=issuer.payment_days),
-        "seller": json.dumps(asdict(issuer)),
+        "now": now,
+        "seller": seller_json(issuer),
         "reseller_ids": list(block),
     }
     finalised = (await session.scalars(_FINALISE, parameters)).all()
@@ -344,8 +357,9 @@ async def finalise_block(session: AsyncSession, run: InvoiceRun, *, now: datetim
     await session.execute(_FINALISED, {**of_run, "reseller_ids": list(finalised)})
     if len(finalised) < len(block):
         await check(session, run, now=now)
+        await session.execute(_VALIDATE_ANEW, {**of_run, "reseller_ids": list(block)})
     else:
-        await _count(session, run)
+        await count(session, run)
     return True
 
 
@@ -355,6 +369,6 @@ async def discard(session: AsyncSession, run: InvoiceRun) -> None:
     await session.execute(_DROP_ITEMS, {"run_id": run.id})
 
 
-async def _count(session: AsyncSession, run: InvoiceRun) -> None:
+async def count(session: AsyncSession, run: InvoiceRun) -> None:
     """Bring the run's counters up to date."""
     run.resellers, run.parked, run.finalised = (await session.execute(_COUNT, {"run_id": run.id})).one()

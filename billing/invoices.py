@@ -1,4 +1,4 @@
-"""Invoices as they are read: line by line, by customer, by mailbox, and number by number.
+"""Invoices as they are read: line by line, by customer, and by mailbox.
 
 `reseller_id` None is the operator, who reads everybody's.
 """
@@ -60,29 +60,6 @@ class AnnexEntry:
 
     mailbox_id: str
     stays: tuple[Stay, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NumberEntry:
-    """One number of a series and the invoice that has it."""
-
-    sequence: int
-    number: str
-    invoice_id: str
-    reseller_id: str
-    issued_on: date
-    gross_cents: int
-
-
-@dataclass(frozen=True, slots=True)
-class NumberReport:
-    """All numbers of a series and year. `gaps` are those given without an invoice: there are none."""
-
-    series: str
-    year: int
-    last_number: int
-    gaps: tuple[int, ...]
-    entries: tuple[NumberEntry, ...]
 
 
 class CustomerLine(Protocol):
@@ -236,36 +213,6 @@ _ANNEX = text(
     )
     order by mailbox_id, is_add_on, starts_on, service_class
     """  # noqa: S608 - made of constants only
-)
-
-
-async def number_report(
-    session: AsyncSession, *, series: str, year: int, limit: int = 1_000, after: int = 0
-) -> NumberReport:
-    """Return the numbers of a series and year after `after`, and every gap there is in all of it."""
-    of_series = {"series": series, "year": year}
-    last_number = await session.scalar(_LAST_NUMBER, of_series) or 0
-    gaps = await session.scalars(_GAPS, {**of_series, "last_number": last_number})
-    rows = await session.execute(_NUMBERS, {**of_series, "after": after, "limit": limit})
-    return NumberReport(series, year, last_number, tuple(gaps), entries=tuple(NumberEntry(*row) for row in rows))
-
-
-_LAST_NUMBER = text("select last_number from number_series where series = :series and year = :year")
-
-_GAPS = text(
-    """
-    select number from generate_series(1, cast(:last_number as integer)) as number
-    except
-    select sequence from invoice where series = :series and year = :year
-    order by 1
-    """
-)
-
-_NUMBERS = text(
-    """
-    select sequence, number, id, reseller_id, issued_on, gross_cents from invoice
-    where series = :series and year = :year and sequence > :after order by sequence limit :limit
-    """
 )
 
 

@@ -10,10 +10,9 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlmodel import Field
 
-from billing.terms import AllowanceKind, CouponDuration, LineKind, Proration, TiersMode
+from billing.terms import AllowanceKind, LineKind, Proration, TiersMode
 from billing.vat import Regime
 from provisioning.core.tables import Id, Json, Table, key, moment, reference, word
 
@@ -26,9 +25,22 @@ class RunState(StrEnum):
 
     RATING = "rating"
     CHECKING = "checking"
+    VALIDATING = "validating"
     FINALISING = "finalising"
+    DOCUMENTS = "documents"
+    COLLECTION = "collection"
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
+
+
+UNFINISHED = (
+    RunState.RATING,
+    RunState.CHECKING,
+    RunState.VALIDATING,
+    RunState.FINALISING,
+    RunState.DOCUMENTS,
+    RunState.COLLECTION,
+)
 
 
 class ItemState(StrEnum):
@@ -57,7 +69,7 @@ class Issuer:
     """Who issues the invoices (EN 16931 BG-4) and where to pay; a copy goes into every final invoice.
 
     `series` begins every number, such as PF in PF-2026-000001; an invoice is due `payment_days` after its
-    issue.
+    issue. Contact and phone are BT-41 and BT-42, register number and legal information BT-30 and BT-33.
     """
 
     name: str
@@ -70,6 +82,10 @@ class Issuer:
     email: str
     iban: str
     bic: str
+    contact_name: str
+    phone: str
+    register_number: str | None = None
+    legal_info: str | None = None
     series: str = "PF"
     payment_days: int = 14
 
@@ -135,78 +151,13 @@ class PriceTerms(Table, table=True):
     trial_days: int = 0
 
 
-class Coupon(Table, table=True):
-    """Off a reseller's invoices: a share in basis points or an amount, for so many months. It never changes."""
-
-    __tablename__ = "coupon"
-    __table_args__ = (
-        CheckConstraint("num_nonnulls(percent_basis_points, amount_cents) = 1", name="share_or_amount"),
-        CheckConstraint("(duration = 'repeating') = (duration_in_months is not null)", name="repeats_for_months"),
-    )
-
-    id: str = key()
-    name: str
-    percent_basis_points: int | None = None
-    amount_cents: int | None = None
-    currency: str = "EUR"
-    duration: CouponDuration = word(CouponDuration)
-    duration_in_months: int | None = None
-    created_at: datetime = moment()
-
-
-class Discount(Table, table=True):
-    """A reseller's coupon: it counts for billing periods that begin on days `[starts_on, ends_on)`.
-
-    `name` and amounts are the coupon's. A reseller has one at a time.
-    """
-
-    __tablename__ = "discount"
-    __table_args__ = (
-        ExcludeConstraint(
-            ("reseller_id", "="),
-            (text("daterange(starts_on, ends_on)"), "&&"),
-            name="ex_discount_overlap",
-            using="gist",
-        ),
-    )
-
-    id: str = key()
-    reseller_id: str = reference("reseller.id")
-    coupon_id: str = reference("coupon.id", index=True)
-    name: str
-    percent_basis_points: int | None = None
-    amount_cents: int | None = None
-    starts_on: date
-    ends_on: date | None = None
-    created_at: datetime = moment()
-
-
-class Credit(Table, table=True):
-    """One entry of a reseller's credit, append-only: an amount granted, or one that an invoice has used (below 0)."""
-
-    __tablename__ = "credit"
-    __table_args__ = (
-        CheckConstraint(
-            "case when invoice_id is null then amount_cents > 0 else amount_cents < 0 end", name="granted_or_used"
-        ),
-        Index("ix_credit_reseller_id_id", "reseller_id", "id"),
-    )
-
-    id: str = key()
-    reseller_id: str = reference("reseller.id")
-    amount_cents: int = Field(sa_type=BigInteger)
-    reason: str
-    invoice_id: str | None = Field(default=None, sa_type=Id, foreign_key="invoice.id", unique=True)
-    actor: str
-    created_at: datetime = moment()
-
-
 class InvoiceRun(Table, table=True):
     """The billing of all periods that close on one day. There is at most one for each day.
 
     Calendar months close on the first of the next one, other anchor days in between. `month` is the first day of the
     month in which the periods begin. `resellers` counts those with days to bill, `parked` and `finalised` how many
-    of them went either way. `finished_at` is when it last succeeded.
+    of them went either way, `documents` the final ones whose documents are stored, `alarms` those whose documents could
+    not be made. `finished_at` is when it last succeeded.
     """
 
     __tablename__ = "invoice_run"
@@ -225,18 +176,25 @@ class InvoiceRun(Table, table=True):
     resellers: int = 0
     parked: int = 0
     finalised: int = 0
+    documents: int = 0
+    alarms: int = 0
     actor: str
     started_at: datetime = moment()
     finished_at: datetime | None = moment(None, nullable=True)
 
 
 class InvoiceRunItem(Table, table=True):
-    """One reseller in one run; `code` and `reason` say why it is parked."""
+    """One reseller in one run; `code` and `reason` say why it is parked, `report` what the gate found if it did.
+
+    `validated_hash` is what of the draft has passed the gate. `alarm` says why the documents of a final invoice could
+    not be made; that is tried again until it is mended.
+    """
 
     __tablename__ = "invoice_run_item"
     __table_args__ = (
         CheckConstraint("(state = 'parked') = (code is not null and reason is not null)", name="parked_has_reason"),
         Index("ix_invoice_run_item_run_id_state_reseller_id", "run_id", "state", "reseller_id"),
+        Index("ix_invoice_run_item_alarm", "run_id", postgresql_where=text("alarm is not null")),
         Index("ix_invoice_run_item_parked_code", "code", postgresql_where=text("state = 'parked'")),
     )
 
@@ -245,6 +203,9 @@ class InvoiceRunItem(Table, table=True):
     state: ItemState = word(ItemState, ItemState.DRAFTED)
     code: str | None = None
     reason: str | None = None
+    report: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    validated_hash: str | None = None
+    alarm: str | None = None
 
 
 class Invoice(Table, table=True):
@@ -252,15 +213,21 @@ class Invoice(Table, table=True):
 
     `net_cents` is BT-109: the sum of its lines (BT-106) less `allowances_cents` (BT-107).
 
-    `number` (BT-1) is `sequence` within `series` and `year` as printed. `buyer` (BG-7: id, name, street,
-    postcode, city, country, vat_id, email) and `seller` (the fields of Issuer) are copies taken at
-    finalisation. Why there is no tax follows from `tax_category` (`billing.vat.EXEMPTIONS`); `vat_check_id` is
-    the evidence that a reverse charge rests on.
+    `number` (BT-1) is `sequence` within `series` and `year` as printed. `buyer` (`billing.snapshots.BUYER_SQL`) and
+    `seller` (the fields of Issuer) are copies taken at finalisation. `replaces_id` is the cancelled invoice of the
+    same period that this one bills anew. Why there is no tax follows from `tax_category` (`billing.vat.EXEMPTIONS`);
+    `vat_check_id` is the evidence that a reverse charge rests on.
     """
 
     __tablename__ = "invoice"
     __table_args__ = (
-        UniqueConstraint("reseller_id", "period_starts_on"),
+        Index(
+            "uq_invoice_reseller_id_period_starts_on",
+            "reseller_id",
+            "period_starts_on",
+            unique=True,
+            postgresql_where=text("replaces_id is null"),
+        ),
         UniqueConstraint("series", "year", "sequence"),
         CheckConstraint("gross_cents = net_cents + tax_cents", name="sums_agree"),
         CheckConstraint("allowances_cents >= 0", name="allowances_not_negative"),
@@ -277,6 +244,7 @@ class Invoice(Table, table=True):
     id: str = key()
     reseller_id: str = reference("reseller.id")
     run_id: str = reference("invoice_run.id")
+    replaces_id: str | None = Field(default=None, sa_type=Id, foreign_key="invoice.id", unique=True)
     status: InvoiceStatus = word(InvoiceStatus, InvoiceStatus.DRAFT)
     number: str | None = Field(default=None, unique=True)
     series: str | None = None

@@ -41,6 +41,7 @@ from billing.settlement import (
 from provisioning.core.errors import Conflict, NotFound
 from provisioning.core.ids import new_id
 from provisioning.core.jobs import enqueue
+from provisioning.core.queries import owned
 
 COLLECT = "collect_payment"
 
@@ -63,6 +64,9 @@ _WITHOUT_PAYMENT = text(
     select id from invoice
     where status = 'final' and (run_id = :run_id or cast(:run_id as text) is null) and reseller_id is not null
         and not exists (select from payment where payment.invoice_id = invoice.id)
+        and (cast(:run_id as text) is not null or exists (
+            select from invoice_run run where run.id = run_id and run.state in ('collection', 'succeeded')
+        ))
     order by id limit :block
     """
 )
@@ -92,13 +96,28 @@ _WITH_BALANCE = text(
 
 
 async def open_payments(session: AsyncSession, run_id: str | None, *, now: datetime) -> int:
-    """Open a payment for the next final invoices of a run that have none, or of all runs; 0 when none is left.
+    """Open a payment for the next final invoices of a run that have none, or of all that have come so far; 0 when none
+    is left.
 
     Payments by card or account are collected by the next sweep of the workers; a credit balance is used first.
     """
     invoice_ids = (await session.scalars(_WITHOUT_PAYMENT, {"run_id": run_id, "block": BLOCK})).all()
-    if not invoice_ids:
-        return 0
+    if invoice_ids:
+        await _open(session, invoice_ids, now=now)
+    return len(invoice_ids)
+
+
+async def payment_of(session: AsyncSession, reseller_id: str, invoice_id: str, *, now: datetime) -> Payment:
+    """The payment of a final invoice, held until the transaction ends; opened where its run has not come so far."""
+    query = owned(Payment, reseller_id).where(col(Payment.invoice_id) == invoice_id).with_for_update()
+    payment = await session.scalar(query)
+    if payment is None:
+        await _open(session, [invoice_id], now=now)
+        payment = (await session.scalars(query)).one()
+    return payment
+
+
+async def _open(session: AsyncSession, invoice_ids: Sequence[str], *, now: datetime) -> None:
     ids = sorted(new_id("pay") for _ in invoice_ids)
     opened = (await session.execute(_OPEN, {"ids": ids, "invoice_ids": list(invoice_ids), "now": now})).all()
     for row in opened:
@@ -107,7 +126,6 @@ async def open_payments(session: AsyncSession, run_id: str | None, *, now: datet
     resellers = [row.reseller_id for row in opened]
     for reseller_id in (await session.scalars(_WITH_BALANCE, {"reseller_ids": resellers})).all():
         await apply_balance(session, reseller_id, now=now)
-    return len(invoice_ids)
 
 
 async def due_payments(session: AsyncSession, *, now: datetime, limit: int = 1_000) -> Sequence[str]:

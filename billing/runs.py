@@ -1,11 +1,14 @@
 """The invoice run as a resource: one for each closing day, driven phase by phase, resumable after any death.
 
-    rating -> checking -> finalising -> succeeded        (cancelled before finalising)
+    rating -> checking -> validating -> finalising -> documents -> collection -> succeeded
+                                            (cancelled before finalising)
 
-Each phase, and each block of invoices within finalising, is one transaction that begins by locking the run
-and reading its state anew. Whoever comes after a kill, or beside another worker, goes on with what is left.
+Each phase, and each block of invoices within one, is a transaction that begins by locking the run and reading its
+state anew. Whoever comes after a kill, or beside another worker, goes on with what is left. Validating and documents
+are work for the processor: helpers share it, and hold no lock on the run meanwhile.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from billing import drafts
-from billing.models import InvoiceRun, InvoiceRunItem, Issuer, ItemState, RunState
-from billing.payments import open_payments
+from billing.models import UNFINISHED, InvoiceRun, InvoiceRunItem, Issuer, ItemState, RunState
 from billing.periods import BillingMonth, BillingPeriod, berlin_day, periods_due
+from billing.phases import SHARED, WAIT_SECONDS, is_waiting, locked, share, step, validate_here
 from provisioning.core.database import Database
 from provisioning.core.errors import Conflict, NotFound
 from provisioning.core.ids import new_id
@@ -26,8 +29,6 @@ from provisioning.core.jobs import INVOICE_RUN, enqueue
 
 # A job that confirmed something just before midnight may still be writing it down.
 SETTLING = timedelta(hours=2)
-
-UNFINISHED = (RunState.RATING, RunState.CHECKING, RunState.FINALISING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Progress:
     resellers: int
     parked: int
     finalised: int
+    documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ async def start_run(session: AsyncSession, period: BillingPeriod, *, actor: str,
         run_id = (
             await session.scalars(select(col(InvoiceRun.id)).where(col(InvoiceRun.closes_on) == period.ends_on))
         ).one()
-    run = await _locked(session, run_id)
+    run = await locked(session, run_id)
     if run.state == RunState.CANCELLED:
         run.state, run.actor, run.started_at = RunState.RATING, actor, now
     if run.state in UNFINISHED:
@@ -143,7 +145,7 @@ async def rehearse(session: AsyncSession, run_id: str, *, now: datetime, issuer:
     same statements. Until then it holds the runs and the counter of numbers. Returns the runs in order. Raises
     NotFound.
     """
-    run = await _locked(session, run_id)
+    run = await locked(session, run_id)
     # What the caller has just changed is part of the rehearsal.
     await session.flush()
     pending = select(col(InvoiceRun.id)).where(
@@ -151,10 +153,15 @@ async def rehearse(session: AsyncSession, run_id: str, *, now: datetime, issuer:
     )
     rehearsed = []
     for each in (await session.scalars(pending.order_by(col(InvoiceRun.closes_on)))).all():
-        running = await _locked(session, each)
+        running = await locked(session, each)
         while running.state in UNFINISHED:
-            await _step(session, running, now=now, issuer=issuer)
+            if running.state == RunState.VALIDATING:
+                await validate_here(session, running, now=now, issuer=issuer)
+            await step(session, running, now=now, issuer=issuer)
             await session.flush()
+            if running.state == RunState.DOCUMENTS:
+                # Rendering changes no sum, and what it made would be rolled back.
+                running.state = RunState.COLLECTION
         rehearsed.append(running)
     return rehearsed
 
@@ -179,15 +186,19 @@ async def retry_parked(session: AsyncSession, run_id: str) -> InvoiceRun:
 
     Enqueues the run; `continue_run` does it at once. Raises NotFound, or Conflict `run_not_finished`.
     """
-    run = await _locked(session, run_id)
-    if run.state != RunState.SUCCEEDED:
-        raise Conflict(
-            f"The run of {run_name(run)} is {run.state.value}; it can be retried when it has succeeded.",
-            code="run_not_finished",
-        )
+    run = await _finished(session, run_id)
     if run.parked:
         run.state = RunState.RATING
         await enqueue(session, INVOICE_RUN, [run.id])
+    return run
+
+
+async def reopen(session: AsyncSession, run_id: str) -> InvoiceRun:
+    """Have a finished run bill those whom a correction has parked in it. Raises as retry_parked does."""
+    run = await _finished(session, run_id)
+    await drafts.count(session, run)
+    run.state = RunState.RATING
+    await enqueue(session, INVOICE_RUN, [run.id])
     return run
 
 
@@ -196,10 +207,10 @@ async def cancel_run(session: AsyncSession, run_id: str) -> InvoiceRun:
 
     Raises NotFound, or Conflict `run_not_cancellable` when numbers may have been given.
     """
-    run = await _locked(session, run_id)
+    run = await locked(session, run_id)
     if run.state == RunState.CANCELLED:
         return run
-    if run.state not in {RunState.RATING, RunState.CHECKING} or run.finished_at is not None:
+    if run.state not in {RunState.RATING, RunState.CHECKING, RunState.VALIDATING} or run.finished_at or run.finalised:
         raise Conflict(
             f"The run of {run_name(run)} is {run.state.value} and has begun to issue invoices.",
             code="run_not_cancellable",
@@ -274,11 +285,9 @@ async def _drive(
     database: Database, run_id: str, *, now: datetime, issuer: Issuer, on_progress: OnProgress | None
 ) -> InvoiceRun:
     while True:
-        async with database.as_system() as session:
-            run = await _locked(session, run_id)
-            if run.state not in UNFINISHED:
-                return run
-            await _step(session, run, now=now, issuer=issuer)
+        run = await advance_run(database, run_id, now=now, issuer=issuer)
+        if run.state in SHARED and not await share(database, run, now=now, issuer=issuer):
+            await asyncio.sleep(WAIT_SECONDS if await is_waiting(database, run) else 0)
         if on_progress is not None:
             on_progress(
                 Progress(
@@ -289,33 +298,36 @@ async def _drive(
                     resellers=run.resellers,
                     parked=run.parked,
                     finalised=run.finalised,
+                    documents=run.documents,
                 )
             )
+        if run.state not in UNFINISHED:
+            return run
 
 
-async def _step(session: AsyncSession, run: InvoiceRun, *, now: datetime, issuer: Issuer) -> None:
-    if run.state == RunState.RATING:
-        await drafts.rate_and_draft(session, run, now=now)
-        run.state = RunState.CHECKING
-    elif run.state == RunState.CHECKING:
-        await drafts.check(session, run, now=now)
-        run.state = RunState.FINALISING
-    elif await drafts.finalise_block(session, run, now=now, issuer=issuer):
-        await open_payments(session, run.id, now=now)
-    else:
-        run.state, run.finished_at = RunState.SUCCEEDED, now
+async def advance_run(database: Database, run_id: str, *, now: datetime, issuer: Issuer) -> InvoiceRun:
+    """Do the next step of one run in one transaction; of a shared phase only find out whether it is over."""
+    async with database.as_system() as session:
+        run = await locked(session, run_id)
+        if run.state in UNFINISHED:
+            await step(session, run, now=now, issuer=issuer)
+    return run
 
 
-async def _locked(session: AsyncSession, run_id: str) -> InvoiceRun:
-    """The run as it is now, locked until the transaction ends."""
-    run = (
-        await session.scalars(
-            select(InvoiceRun)
-            .where(col(InvoiceRun.id) == run_id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
+async def help_with_run(database: Database, key: str, *, now: datetime, issuer: Issuer) -> None:
+    """Take part in what is to be validated or rendered of a run now; `key` is its id and any number behind a colon."""
+    while True:
+        async with database.as_system() as session:
+            run = await get_run(session, key.partition(":")[0])
+        if run.state not in SHARED or not await share(database, run, now=now, issuer=issuer):
+            return
+
+
+async def _finished(session: AsyncSession, run_id: str) -> InvoiceRun:
+    run = await locked(session, run_id)
+    if run.state != RunState.SUCCEEDED:
+        raise Conflict(
+            f"The run of {run_name(run)} is {run.state.value}; it can be retried when it has succeeded.",
+            code="run_not_finished",
         )
-    ).one_or_none()
-    if run is None:
-        raise NotFound(f"There is no invoice run {run_id}.")
     return run

@@ -97,7 +97,10 @@ async def change_customer(session: AsyncSession, customer: Customer, wish: Mappi
 
 async def change_reseller(session: AsyncSession, reseller: Reseller, wish: Mapping[str, Any], *, on: date) -> None:
     """Apply a wish to a locked reseller. Raises Invalid, Conflict when limit or policy do not fit what stands."""
-    _refuse_null(wish, ("name", "street", "postcode", "city", "country", "billing_email", "billing_anchor_day"))
+    _refuse_null(
+        wish,
+        ("name", "street", "postcode", "city", "country", "billing_email", "language", "billing_anchor_day"),
+    )
     await check_locations(session, wish)
     if wish.get("billing_anchor_day", reseller.billing_anchor_day) != reseller.billing_anchor_day:
         await _check_never_served(session, reseller)

@@ -28,6 +28,8 @@ class Policy(Table):
 class Reseller(Policy, Versioned, table=True):
     """A small IT firm. Its name and address stand on its invoices as buyer (EN 16931 BG-7).
 
+    `buyer_reference` (BT-10) is the Leitweg-ID of an authority, or what the reseller wants to find its invoices by;
+    `electronic_address` (BT-49) with its scheme (EM is e-mail) is where they go when not to `billing_email`.
     `standing` is what the operator says of it; `service_suspended_at` is set by billing while an invoice is unpaid in
     spite of all dunning. The two know nothing of each other, so that ending one leaves the other. Its billing periods
     begin on the `billing_anchor_day` of each month, or on the last day of a month too short for it; 1 is the calendar
@@ -53,6 +55,11 @@ class Reseller(Policy, Versioned, table=True):
     country: str = "DE"
     vat_id: str | None = None
     billing_email: str
+    language: str = "de"
+    contact_name: str | None = None
+    buyer_reference: str | None = None
+    electronic_address: str | None = None
+    electronic_address_scheme: str | None = None
     standing: Standing = word(Standing, Standing.GOOD)
     standing_reason: str | None = None
     service_suspended_at: datetime | None = moment(None, nullable=True)

@@ -26,7 +26,10 @@ CHECK_SECONDS = 0.1
 
 
 def environment(url: str, *, stalled_seconds: int = 1) -> dict[str, str]:
-    issuer = ("NAME", "STREET", "POSTCODE", "CITY", "VAT_ID", "TAX_NUMBER", "EMAIL", "IBAN", "BIC")
+    issuer = (
+        *("NAME", "STREET", "POSTCODE", "CITY", "VAT_ID", "TAX_NUMBER", "EMAIL", "IBAN", "BIC"),
+        *("CONTACT_NAME", "PHONE"),
+    )
     return {
         **os.environ,
         "POSTFACHWERK_DATABASE_URL": url,

@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import partial
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.commands.invoice_reading import SHOWN_MAX, parked_table, read_invoice, stop
 from api.composition import open_context
 from billing import differences, invoices, rating, runs, terms
 from billing.documents.html import render_invoice
-from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceRun, ItemState, RunState
+from billing.models import UNFINISHED, Invoice, InvoiceLine, InvoiceRun, RunState
 from billing.money import format_eur
 from billing.periods import BillingMonth, BillingPeriod, berlin_day, periods_closing
 from billing.preview import PreviewLine
@@ -27,22 +29,8 @@ from provisioning.audit import record_events
 from provisioning.core.settings import Settings
 
 ACTOR = "command line"
-SHOWN_MAX = 50
 PARKED = 3
 """Exit code of a run that is finished, but not for everybody."""
-
-FIXES = {
-    "credit_changed": "Nothing to mend: the retry takes what is left of the credit",
-    "address_incomplete": "Complete it: PATCH /v1/resellers/{reseller_id}",
-    "no_price": "Price the class: POST /v1/price-lists, valid_from on or before the month's first day",
-    "tax_regime_unsupported": "Correct the address: PATCH /v1/resellers/{reseller_id}, or bill it by hand",
-    "vat_check_pending": "Nothing: it is billed once VIES has answered; GET /v1/resellers/{reseller_id}/vat-checks",
-    "vat_id_foreign": "Correct country or VAT id: PATCH /v1/resellers/{reseller_id}",
-    "vat_id_invalid": "Correct the VAT id: PATCH /v1/resellers/{reseller_id}, or ask anew: "
-    "POST /v1/resellers/{reseller_id}/vat-checks",
-    "vat_id_missing": "Add the VAT id: PATCH /v1/resellers/{reseller_id}",
-    "vat_treatment_changed": "Nothing: it is drafted anew by itself",
-}
 
 Begin = Callable[[AsyncSession, datetime], Awaitable[str | None]]
 """Finds or creates the run to drive; None when there is nothing to do."""
@@ -184,7 +172,7 @@ async def _start_due(session: AsyncSession, now: datetime) -> str | None:
     unfinished: list[InvoiceRun] = []
     last: str | None = None
     while page := await runs.list_runs(session, before=last):
-        unfinished += [each for each in page if each.state in runs.UNFINISHED]
+        unfinished += [each for each in page if each.state in UNFINISHED]
         last = page[-1].id
     return max(unfinished, key=lambda each: each.closes_on).id if unfinished else None
 
@@ -194,7 +182,7 @@ async def _retry(session: AsyncSession, now: datetime, period: BillingPeriod | N
     found = await runs.find_run(session, period)
     if found is None:
         begin = f"postfachwerk invoice run {_option(period.named, period.ends_on)}"
-        _stop(f"{_period_name(period)} has no invoice run yet. Begin it: {begin}")
+        stop(f"{_period_name(period)} has no invoice run yet. Begin it: {begin}")
     retried = await runs.retry_parked(session, found.id)
     if retried.parked:
         await _record(session, "invoice_run.retry", retried.id, now=now, parked=retried.parked)
@@ -216,7 +204,7 @@ async def _bill(begin: Begin) -> None:
             await runs.continue_run(database, run_id, now=now, issuer=context.issuer, on_progress=show_progress)
         async with database.as_system() as session:
             finished = [await runs.get_run(session, each) for each in dict.fromkeys([*driven, run_id])]
-            parked = [await _parked_table(session, each) for each in finished if each.parked]
+            parked = [await parked_table(session, each, _option_of(each)) for each in finished if each.parked]
     for each in finished:
         console.print(f"{runs.run_name(each)}: {each.state}, {each.finalised} invoices, {each.parked} parked.")
     for table in parked:
@@ -264,28 +252,10 @@ def _bar(driven: list[str]) -> Iterator[runs.OnProgress]:
                 tasks[at.run_id],
                 description=f"{at.closes_on} {at.state}",
                 total=at.resellers,
-                completed=at.parked + at.finalised,
+                completed=at.parked + (at.documents if at.state is RunState.DOCUMENTS else at.finalised),
             )
 
         yield show_progress
-
-
-async def _parked_table(session: AsyncSession, of_run: InvoiceRun) -> Table:
-    option = _option(BillingMonth.containing(of_run.month), of_run.closes_on)
-    more = f"The first {SHOWN_MAX}; all: GET /v1/invoice-runs/{of_run.id}/items?state=parked. "
-    table = Table(
-        "Reseller",
-        "Why",
-        "What mends it",
-        title=f"Parked in {runs.run_name(of_run)}",
-        caption=f"{more if of_run.parked > SHOWN_MAX else ''}Then: postfachwerk invoice retry {option}",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for item in await runs.list_items(session, of_run.id, state=ItemState.PARKED, limit=SHOWN_MAX):
-        fix = FIXES.get(item.code or "", "Mend the data.").format(reseller_id=item.reseller_id)
-        table.add_row(item.reseller_id, escape(item.reason or ""), fix)
-    return table
 
 
 # Reading invoices ---------------------------------------------------------------------------------------
@@ -298,19 +268,29 @@ def show(
     ] = None,
     of_run: Annotated[str | None, typer.Option("--run", help="List those of one run (run_…).")] = None,
     html: Annotated[bool, typer.Option("--html", help="Write its page to standard output.")] = False,
+    pdf: Annotated[Path | None, typer.Option("--pdf", metavar="FILE", help="Write its PDF to a file.")] = None,
+    xml: Annotated[Path | None, typer.Option("--xml", metavar="FILE", help="Write its XRechnung to a file.")] = None,
 ) -> None:
     """Show an invoice with its lines, or list the newest ones, drafts included.
 
-    Example: postfachwerk invoice show PF-2026-000001 --html > invoice.html
+    Example: postfachwerk invoice show PF-2026-000001 --pdf invoice.pdf --xml invoice.xml
     """
-    if invoice is None and html:
-        raise typer.BadParameter("name the invoice whose page you want, such as PF-2026-000001")
+    if invoice is None and (html or pdf or xml):
+        raise typer.BadParameter("name the invoice whose document you want, such as PF-2026-000001")
     if invoice is not None and of_run is not None:
         raise typer.BadParameter("name one invoice, or list those of a run with --run")
     if invoice is None:
         _console().print(asyncio.run(_list(of_run)))
         return
-    found, lines, allowances = asyncio.run(_read(invoice))
+    wanted = {"pdf": pdf, "xrechnung": xml}
+    found, lines, allowances, files = asyncio.run(
+        read_invoice(invoice, [kind for kind, path in wanted.items() if path])
+    )
+    for kind, path in wanted.items():
+        if path:
+            path.write_bytes(files[kind])
+    if pdf or xml:
+        return
     if html:
         typer.echo(render_invoice(found, lines, allowances=allowances))
         return
@@ -331,18 +311,6 @@ async def _list(run_id: str | None) -> Table:
             month, total = f"{each.period_starts_on:%Y-%m}", format_eur(each.gross_cents, "en")
             table.add_row(each.id, each.number or "", month, escape(buyer), each.status, *days, total)
     return table
-
-
-async def _read(name: str) -> tuple[Invoice, Sequence[InvoiceLine], Sequence[InvoiceAllowance]]:
-    async with open_context(Settings()) as context, context.database.as_system() as session:
-        if name.startswith("inv_"):
-            found = await invoices.get_invoice(session, None, name)
-        else:
-            by_number = await invoices.find_invoice_by_number(session, None, name)
-            if by_number is None:
-                _stop(f"There is no invoice {name}. `postfachwerk invoice show` lists the newest.")
-            found = by_number
-        return found, await invoices.lines_of(session, found), await invoices.allowances_of(session, found)
 
 
 def _sums(of: Invoice | rating.Total) -> dict[str, int]:
@@ -371,11 +339,6 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-def _stop(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
-
-
 def _last_month(now: datetime) -> BillingMonth:
     return BillingMonth.containing(berlin_day(now)).previous()
 
@@ -396,3 +359,8 @@ async def _record_start(session: AsyncSession, started: InvoiceRun, *, now: date
 
 async def _record(session: AsyncSession, action: str, run_id: str, *, now: datetime, **detail: object) -> None:
     await record_events(session, None, actor=ACTOR, action=action, resource_ids=[run_id], now=now, detail=detail)
+
+
+def _option_of(run: InvoiceRun) -> str:
+    """How the command line names a run."""
+    return _option(BillingMonth.containing(run.month), run.closes_on)

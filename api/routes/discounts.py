@@ -12,8 +12,8 @@ from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Route
 from billing import discounts
+from billing.discount_models import Coupon, Credit, Discount
 from billing.discounts import AMOUNT_CENTS_MAX, DURATION_MONTHS_MAX
-from billing.models import Coupon, Credit, Discount
 from billing.periods import BillingMonth
 from billing.terms import CouponDuration
 from provisioning.core.ids import ID_PATTERN

@@ -12,8 +12,8 @@ from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Day, Route
 from billing import runs
-from billing.invoices import number_report
-from billing.models import InvoiceRun, InvoiceRunItem, ItemState, RunState
+from billing.models import UNFINISHED, InvoiceRun, InvoiceRunItem, ItemState, RunState
+from billing.numbers import Became, all_series, number_report
 from billing.periods import BillingMonth, BillingPeriod, periods_closing
 from provisioning.core.errors import FieldError, Invalid
 from provisioning.core.ids import ID_PATTERN
@@ -33,6 +33,8 @@ _ITEM: dict[str, Any] = {
     "state": "parked",
     "code": "address_incomplete",
     "reason": "The reseller's address lacks: city.",
+    "report": None,
+    "alarm": None,
 }
 _RUN: dict[str, Any] = {
     "id": "run_01k9z3f6m2w5t8y1c4e7h0j3n6",
@@ -42,6 +44,8 @@ _RUN: dict[str, Any] = {
     "resellers": 120,
     "parked": 1,
     "finalised": 119,
+    "documents": 119,
+    "alarms": 0,
     "invoices": 119,
     "net_cents": 2380000,
     "tax_cents": 452200,
@@ -76,6 +80,8 @@ class RunItemView(BaseModel):
     state: ItemState
     code: str | None = Field(description="Why it is parked, for machines.")
     reason: str | None = Field(description="Why it is parked, for people: mend that, then retry the run.")
+    report: dict[str, Any] | None = Field(description="What the rules found, where the document would not be valid.")
+    alarm: str | None = Field(description="Why the documents of its final invoice are missing; retried by itself.")
 
 
 class RunView(BaseModel):
@@ -90,6 +96,8 @@ class RunView(BaseModel):
     resellers: int = Field(description="Those with days in the month.")
     parked: int = Field(description="Those whose data is wrong; they got neither invoice nor number.")
     finalised: int = Field(description="Those with a final invoice.")
+    documents: int = Field(description="Final invoices whose documents are stored.")
+    alarms: int = Field(description="Final invoices whose documents could not be made; the items say why.")
     invoices: int | None = Field(None, description="Drafts included. null in lists, as the sums are.")
     net_cents: int | None = None
     tax_cents: int | None = None
@@ -103,16 +111,28 @@ class RunView(BaseModel):
 
 
 class NumberView(BaseModel):
-    """One number and the invoice that has it."""
+    """One number, the invoice or correction that has it, and what became of that."""
 
     model_config = ConfigDict(from_attributes=True)
 
     sequence: int
     number: str
-    invoice_id: str
+    invoice_id: str = Field(description="The invoice, or the one that this correction is of.")
+    credit_note_id: str | None
     reseller_id: str
     issued_on: date
     gross_cents: int
+    became: Became = Field(description="A cancelled invoice keeps its number.")
+    related: list[str] = Field(description="An invoice's corrections, or the invoice that a correction is of.")
+    reason: str | None = Field(description="Why it was cancelled or credited.")
+
+
+class SeriesView(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    series: str
+    year: int
+    last_number: int
 
 
 class NumbersView(BaseModel):
@@ -129,21 +149,30 @@ class NumbersView(BaseModel):
                     "sequence": 1,
                     "number": "PF-2026-000001",
                     "invoice_id": "inv_01k9z3f6m2w5t8y1c4e7h0j3n6",
+                    "credit_note_id": None,
                     "reseller_id": "res_01k9z3f6m2w5t8y1c4e7h0j3n6",
                     "issued_on": "2026-12-01",
                     "gross_cents": 1786,
+                    "became": "cancelled",
+                    "related": ["PFK-2026-000001"],
+                    "reason": "Falscher Empfänger",
                 }
             ],
             "next_cursor": None,
+            "all_series": [
+                {"series": "PF", "year": 2026, "last_number": 1},
+                {"series": "PFK", "year": 2026, "last_number": 1},
+            ],
         }
     )
 
     series: str
     year: int
     last_number: int = Field(description="The last one given; 0 before the first.")
-    gaps: list[int] = Field(description="Numbers given to no invoice: always empty.")
+    gaps: list[int] = Field(description="Numbers given to nothing: always empty.")
     items: list[NumberView]
     next_cursor: str | None = Field(description="null on the last page")
+    all_series: list[SeriesView] = Field(description="Every series and year that numbers were given in.")
 
 
 @router.post(
@@ -236,13 +265,15 @@ async def cancel(run_id: RunId, call: Operate) -> Response:
 @router.get(
     "/invoice-numbers",
     operation_id="listInvoiceNumbers",
-    summary="Every number of a year and its invoice",
+    summary="Every number of a year and what became of it",
     response_model=NumbersView,
 )
 async def numbers(
     call: Operate,
     page: PageDep,
-    series: Annotated[str | None, Query(pattern="^[A-Z0-9]{1,8}$", description="Yours when left out.")] = None,
+    series: Annotated[
+        str | None, Query(pattern="^[A-Z0-9]{1,9}$", description="Yours when left out; with a K behind, corrections.")
+    ] = None,
     year: Annotated[int | None, Query(ge=2020, le=2100, description="This one when left out.")] = None,
 ) -> Response:
     """In order, with the gaps: for the tax office, which wants to see that there are none."""
@@ -261,6 +292,7 @@ async def numbers(
         gaps=list(report.gaps),
         items=[NumberView.model_validate(entry) for entry in entries],
         next_cursor=cursor,
+        all_series=[SeriesView.model_validate(each) for each in await all_series(call.session)],
     )
     return await call.answer(view)
 
@@ -290,13 +322,13 @@ def _sequence(cursor: str | None) -> int:
 
 async def _rehearse(call: Call, run: InvoiceRun) -> None:
     """What is only tried out is driven to its end in this transaction, which is then rolled back."""
-    if call.dry_run and run.state in runs.UNFINISHED:
+    if call.dry_run and run.state in UNFINISHED:
         await call.session.flush()
         await runs.rehearse(call.session, run.id, now=call.now, issuer=call.context.issuer)
 
 
 async def _accepted(call: Call, run: InvoiceRun) -> Response:
-    status = 202 if run.state in runs.UNFINISHED else 200
+    status = 202 if run.state in UNFINISHED else 200
     return await call.answer(await _shown(call, run), status=status, location=f"/v1/invoice-runs/{run.id}")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path
 from fastapi.responses import Response
@@ -30,6 +30,17 @@ Postcode = Annotated[str, Field(min_length=1, max_length=16)]
 Country = Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166 alpha-2.")]
 VatId = Annotated[str, Field(pattern="^[A-Z]{2}[0-9A-Z+*]{2,12}$", description="For example DE123456788.")]
 Email = Annotated[str, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+Language = Annotated[Literal["de", "en"], Field(description="Of its invoices.")]
+Contact = Annotated[str, Field(min_length=1, max_length=256, description="To whose attention invoices go.")]
+BuyerReference = Annotated[
+    str, Field(min_length=1, max_length=64, description="Stands on its invoices (BT-10): an authority's Leitweg-ID.")
+]
+ElectronicAddress = Annotated[
+    str, Field(min_length=1, max_length=320, description="Where e-invoices go (BT-49), when not to billing_email.")
+]
+AddressScheme = Annotated[
+    str, Field(pattern="^[0-9A-Z]{2,4}$", description="EAS code of that address: EM is e-mail, 0204 a Leitweg-ID.")
+]
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 AnchorDay = Annotated[
     int,
@@ -52,6 +63,11 @@ EXAMPLE: dict[str, JsonValue] = {
     "country": "DE",
     "vat_id": "DE123456788",
     "billing_email": "buchhaltung@it-haus.example",
+    "language": "de",
+    "contact_name": "Frau Lindner",
+    "buyer_reference": "KST-4711",
+    "electronic_address": None,
+    "electronic_address_scheme": None,
     "mailboxes_max": 500,
     "customers_max": None,
     "billing_anchor_day": 1,
@@ -71,6 +87,11 @@ class ResellerOrder(PolicyShape):
     country: Country = "DE"
     vat_id: VatId | None = None
     billing_email: Email
+    language: Language = "de"
+    contact_name: Contact | None = None
+    buyer_reference: BuyerReference | None = None
+    electronic_address: ElectronicAddress | None = None
+    electronic_address_scheme: AddressScheme | None = None
     external_id: ExternalId | None = None
     mailboxes_max: Limit | None = None
     customers_max: Limit | None = None
@@ -91,6 +112,11 @@ class ResellerChange(PolicyShape):
     country: Country | None = None
     vat_id: VatId | None = None
     billing_email: Email | None = None
+    language: Language | None = None
+    contact_name: Contact | None = None
+    buyer_reference: BuyerReference | None = None
+    electronic_address: ElectronicAddress | None = None
+    electronic_address_scheme: AddressScheme | None = None
     external_id: ExternalId | None = None
     mailboxes_max: Limit | None = None
     customers_max: Limit | None = None
@@ -135,6 +161,11 @@ class ResellerView(PolicyShape):
     country: str
     vat_id: str | None
     billing_email: str
+    language: str
+    contact_name: str | None
+    buyer_reference: str | None
+    electronic_address: str | None
+    electronic_address_scheme: str | None
     standing: Standing
     standing_reason: str | None
     service_suspended_at: datetime | None = Field(description="Set and ended by dunning; standing is yours.")

@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     issuer_email: str | None = Field(default=None, description="Where to ask about an invoice.")
     issuer_iban: str | None = Field(default=None, description="Where invoices are paid to.")
     issuer_bic: str | None = Field(default=None, description="BIC of that account.")
+    issuer_contact_name: str | None = Field(default=None, description="Who answers questions about an invoice.")
+    issuer_phone: str | None = Field(default=None, description="And under which number.")
+    issuer_register_number: str | None = Field(default=None, description="Its number in the commercial register.")
+    issuer_legal_info: str | None = Field(
+        default=None, description="What else business letters must say, such as court of registry and directors."
+    )
     invoice_series: str = Field(
         default="PF", pattern="^[A-Z0-9]{1,8}$", description="Begins every invoice number, as in PF-2026-000001."
     )

@@ -31,6 +31,8 @@ ISSUER = Issuer(
     email="rechnung@postfachwerk.example",
     iban="DE02120300000000202051",
     bic="BYLADEM1001",
+    contact_name="Rechnungsstelle",
+    phone="+49 531 1234560",
 )
 BOOKS = Books(consultant=29098, client=55003)
 

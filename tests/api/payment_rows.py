@@ -31,7 +31,8 @@ async def add_payment_rows(session: AsyncSession, reseller_id: str) -> dict[str,
     transfer = await add_transfer(session, reseller_id, now=NOW)
     await make_default(session, debit, now=NOW)
     row = await session.execute(
-        text("select id from payment where reseller_id = :reseller_id"), {"reseller_id": reseller_id}
+        text("select id from payment where reseller_id = :reseller_id order by id desc limit 1"),
+        {"reseller_id": reseller_id},
     )
     return {"payment_method_id": transfer.id, "payment_id": row.scalar_one(), **await add_notice(session, reseller_id)}
 

@@ -31,6 +31,7 @@ PUBLIC = frozenset(
 
 # Path parameters that name an object of one reseller, and the word an unknown one of its kind begins with.
 OWNED = {
+    "credit_note_id": "crn",
     "customer_id": "cus",
     "domain_id": "dom",
     "grantee": "mbx",

@@ -11,11 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.periods import BillingMonth
-from billing.runs import start_run
 from provisioning.core.database import Database
 from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, NewKey, create_key
 from provisioning.terms import AddOn, DomainState, Scope, Standing
 from tests import conftest, factories
+from tests.api import billing_rows
 from tests.api.conftest import PEPPER
 from tests.api.payment_rows import add_bank_rows, add_payment_rows, mark_charged, name_payment
 from tests.api.stage import Facts
@@ -28,7 +28,7 @@ DOCUMENTED_CUSTOMER = "cus_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_PAYMENT = "pay_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_RESELLER = "res_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_COUPON = "cou_01k9z3f6m2w5t8y1c4e7h0j3n6"
-OCTOBER, SEPTEMBER = BillingMonth(2026, 10), BillingMonth(2026, 9)
+OCTOBER, SEPTEMBER, AUGUST = BillingMonth(2026, 10), BillingMonth(2026, 9), BillingMonth(2026, 8)
 
 
 async def build(url: str) -> Facts:
@@ -41,9 +41,9 @@ async def build(url: str) -> Facts:
             facts.foreign = await _make_tenant(session, name="praxis-am-markt.example")
             await _make_odd_resellers(session, facts)
             await _make_keys(session, facts)
-            await ledger_factory.add_coupon(session, DOCUMENTED_COUPON)
+            await billing_rows.add_coupon(session, DOCUMENTED_COUPON)
             facts.own["coupon_id"] = DOCUMENTED_COUPON
-            facts.own["discount_id"] = await ledger_factory.add_discount(session, facts.foreign["reseller_id"])
+            facts.own["discount_id"] = await billing_rows.add_discount(session, facts.foreign["reseller_id"])
             facts.own["price_list_id"] = await ledger_factory.add_prices(session, valid_from=date(2030, 1, 1))
         await _make_runs(database, facts)
     finally:
@@ -71,9 +71,8 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
         {"id": operations[broken.id], "now": NOW},
     )
     await session.execute(text("update mailbox set failed = true where id = :id"), {"id": broken.id})
-    await ledger_factory.add_mailboxes(
-        session, reseller.id, served.id, starts_on=date(2026, 9, 5), ends_on=date(2026, 11, 1)
-    )
+    for first_on, ends_on in ((date(2026, 8, 5), date(2026, 9, 1)), (date(2026, 9, 5), date(2026, 11, 1))):
+        await ledger_factory.add_mailboxes(session, reseller.id, served.id, starts_on=first_on, ends_on=ends_on)
     resale_price_id = await resale_factory.add_resale_price(session, reseller.id)
     return {
         "resale_price_id": resale_price_id,
@@ -133,15 +132,21 @@ async def _make_keys(session: AsyncSession, facts: Facts) -> None:
 
 
 async def _make_runs(database: Database, facts: Facts) -> None:
-    """October is billed, with one reseller parked; September's run has only just been asked for."""
+    """October is billed, with one reseller parked; September's run has only just been asked for.
+
+    August's invoices have a credit note each, so that October's can still be cancelled.
+    """
+    credited = await ledger_factory.bill(database, AUGUST, now=NOW)
     billed = await ledger_factory.bill(database, OCTOBER, now=NOW)
     async with database.as_system() as session:
-        begun = await start_run(session, SEPTEMBER, actor="operator", now=NOW)
-        invoices = {
-            row.reseller_id: row.id for row in await session.execute(text("select id, reseller_id from invoice"))
-        }
+        begun = await billing_rows.begin_run(session, SEPTEMBER)
+        rows = await session.execute(text("select run_id, reseller_id, id from invoice"))
+        invoices = {(row.run_id, row.reseller_id): row.id for row in rows}
         for each in (facts.own, facts.foreign):
-            each["invoice_id"] = invoices[each["reseller_id"]]
+            each["invoice_id"] = invoices[billed.id, each["reseller_id"]]
+            each["credit_note_id"] = await billing_rows.credit_a_cent(
+                session, invoices[credited.id, each["reseller_id"]]
+            )
             each.update(await add_payment_rows(session, each["reseller_id"]))
         facts.own["charged_payment_id"] = await mark_charged(session, facts.foreign["payment_id"])
         facts.own |= await add_bank_rows(session)

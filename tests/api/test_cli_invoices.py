@@ -41,7 +41,7 @@ def environment(url: str) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("POSTFACHWERK_")},
         "POSTFACHWERK_DATABASE_URL": url,
         "POSTFACHWERK_SECRET_KEY": "a secret for tests that is long enough",
-        **{f"POSTFACHWERK_ISSUER_{name.upper()}": value for name, value in seller.items()},
+        **{f"POSTFACHWERK_ISSUER_{name.upper()}": value for name, value in seller.items() if value is not None},
     }
 
 

@@ -28,7 +28,12 @@ from tests.api.stage import Facts, empty_stage, on_stage
 from tests.conftest import NOW
 
 PACKAGE = "postfachwerk_client"
-GENERATE = ("generate", "--path", "openapi.json", "--output-path", PACKAGE, "--meta", "none", "--fail-on-warning")
+GENERATE = (
+    *("generate", "--path", "openapi.json", "--config", "config.json"),
+    *("--output-path", PACKAGE, "--meta", "none", "--fail-on-warning"),
+)
+# The generator knows files by this type only.
+CONFIG = {"content_type_overrides": dict.fromkeys(("application/pdf", "application/xml"), "application/octet-stream")}
 PATIENCE_SECONDS = 60
 WAIT = "wait=20"
 IN_DECEMBER = datetime(2026, 12, 1, 6, 0, tzinfo=UTC)
@@ -59,6 +64,7 @@ class Generated:
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
     folder = tmp_path_factory.mktemp("generated")
     (folder / "openapi.json").write_text(json.dumps(empty_stage().document))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
     tools = Path(sys.executable).parent
     # The generator formats what it writes, with the ruff it finds first.
     subprocess.run(

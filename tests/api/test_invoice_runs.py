@@ -170,6 +170,8 @@ class TestParked:
             "state": "parked",
             "code": "address_incomplete",
             "reason": "The reseller's address lacks: city.",
+            "report": None,
+            "alarm": None,
         }
         run = (await operator.get(path)).json()
         assert (run["state"], run["resellers"], run["parked"], run["finalised"]) == ("succeeded", 3, 1, 2)

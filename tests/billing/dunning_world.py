@@ -152,9 +152,9 @@ class Arrears:
 
 
 _RUN = text(
-    "insert into invoice_run (id, month, closes_on, state, resellers, parked, finalised, actor, started_at) "
-    "select :run_id, month, month + interval '1 month', 'succeeded', 0, 0, 0, 'test', cast(:now as timestamptz) "
-    "from (select cast(:month as date) as month) billed"
+    "insert into invoice_run (id, month, closes_on, state, resellers, parked, finalised, documents, alarms, "
+    "actor, started_at) "
+    "values (:run_id, :month, cast(:month as date) + interval '1 month', 'succeeded', 0, 0, 0, 0, 0, 'test', :now)"
 )
 _INVOICE = text(
     """

@@ -10,11 +10,11 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing import runs
-from billing.models import Coupon, Discount, InvoiceRun, Issuer
+from billing.models import InvoiceRun, Issuer
 from billing.periods import BillingMonth, BillingPeriod
 from billing.prices import create_price_list
 from billing.rating import Period, PriceTable, Tier
-from billing.terms import CouponDuration, Proration, Terms, TermsHistory, TiersMode
+from billing.terms import Proration, Terms, TermsHistory, TiersMode
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
 from provisioning.ledger import AddOnPeriod, ServicePeriod
@@ -40,6 +40,8 @@ ISSUER = Issuer(
     email="rechnung@postfachwerk.example",
     iban="DE02120300000000202051",
     bic="BYLADEM1001",
+    contact_name="Rechnungsstelle",
+    phone="+49 761 1234560",
 )
 
 
@@ -163,37 +165,6 @@ async def add_prices(
         session, reseller_id, name="Preise 2026", valid_from=valid_from, prices=prices, terms=terms, now=IN_DECEMBER
     )
     return price_list.id
-
-
-async def add_coupon(session: AsyncSession, coupon_id: str) -> None:
-    """A tenth off for ever, which nobody has had."""
-    coupon = Coupon(
-        id=coupon_id,
-        name="Treue",
-        percent_basis_points=1_000,
-        duration=CouponDuration.FOREVER,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
-    session.add(coupon)
-    await session.flush()
-
-
-async def add_discount(session: AsyncSession, reseller_id: str) -> str:
-    """A coupon of its own for a reseller, from November on."""
-    coupon_id = new_id("cou")
-    await add_coupon(session, coupon_id)
-    discount = Discount(
-        id=new_id("dis"),
-        reseller_id=reseller_id,
-        coupon_id=coupon_id,
-        name="Treue",
-        percent_basis_points=1_000,
-        starts_on=NOVEMBER.starts_on,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
-    session.add(discount)
-    await session.flush()
-    return discount.id
 
 
 async def add_billable_resellers(database: Database, count: int, **details: Any) -> list[str]:

@@ -163,9 +163,10 @@ def _month(number: int) -> date:
 
 _CUSTOMER = text("insert into payment_customer values (:reseller_id, :customer_id, :now)")
 _RUN = text(
-    "insert into invoice_run (id, month, closes_on, state, resellers, parked, finalised, actor, started_at) "
-    "select :id, month, month + interval '1 month', 'succeeded', 0, 0, 0, 'test', cast(:now as timestamptz) "
-    "from (select cast(:month as date) as month) billed on conflict do nothing"
+    "insert into invoice_run (id, month, closes_on, state, resellers, parked, finalised, documents, alarms, "
+    "actor, started_at) "
+    "values (:id, :month, cast(:month as date) + interval '1 month', 'succeeded', 0, 0, 0, 0, 0, 'test', :now) "
+    "on conflict do nothing"
 )
 _INVOICE = text(
     """

@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 from sqlalchemy import event
 
-from billing import drafts, runs
+from billing import drafts, issuing, runs, validation
 from provisioning.core.database import Database
 from tests.billing.ledger_factory import IN_DECEMBER, ISSUER
 
-# Small enough for several blocks of numbers, so that some are given and some are not when a process dies.
-drafts.BLOCK = 2
+# Small enough for several blocks in each phase, so that some are done and some are not when a process dies.
+drafts.BLOCK = issuing.BLOCK = validation.BLOCK = 2
 
 
 class Doom:
@@ -47,7 +47,11 @@ async def drive(url: str, run_id: str, *, killed_at: int | None = None) -> None:
 def progress(url: str, run_id: str) -> tuple[Any, ...] | None:
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute("set role postfachwerk_system")
-        query = "select state, finalised from invoice_run where id = %s"
+        query = """
+            select state, finalised, (select count(validated_hash) from invoice_run_item),
+                (select count(*) from invoice_document)
+            from invoice_run where id = %s
+            """
         return connection.execute(query, (run_id,)).fetchone()
 
 

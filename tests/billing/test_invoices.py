@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from billing import drafts, invoices, runs
 from billing.models import Invoice
+from billing.numbers import number_report
 from billing.periods import BillingMonth
 from billing.rating import Period
 from provisioning.core.database import Database
@@ -152,6 +153,7 @@ class TestRead:
         assert invoice.seller == asdict(ISSUER)
         assert invoice.buyer == {
             "id": reseller_id,
+            "number": None,
             "name": "Müller & Söhne IT <GmbH>",
             "street": "Straße des 17. Juni 1",
             "postcode": "10623",
@@ -159,6 +161,11 @@ class TestRead:
             "country": "DE",
             "vat_id": "DE123456789",
             "email": "rechnung@mueller.example",
+            "language": "de",
+            "contact_name": None,
+            "reference": None,
+            "electronic_address": None,
+            "electronic_address_scheme": None,
         }
 
     async def test_lines_stand_by_customer_and_add_up_to_the_invoice(self, fresh_database: Database) -> None:
@@ -237,8 +244,8 @@ class TestNumbers:
         await add_billable_resellers(fresh_database, 3)
         await bill(fresh_database)
         async with fresh_database.as_system() as session:
-            report = await invoices.number_report(session, series="PF", year=2026)
-            rest = await invoices.number_report(session, series="PF", year=2026, after=2)
+            report = await number_report(session, series="PF", year=2026)
+            rest = await number_report(session, series="PF", year=2026, after=2)
         assert report.last_number == 3
         assert report.gaps == ()
         assert [entry.number for entry in report.entries] == [f"PF-2026-00000{place}" for place in (1, 2, 3)]
@@ -249,7 +256,7 @@ class TestNumbers:
         await bill(fresh_database)
         async with fresh_database.as_system() as session:
             await session.execute(text("update number_series set last_number = 3"))
-            report = await invoices.number_report(session, series="PF", year=2026)
+            report = await number_report(session, series="PF", year=2026)
         assert report.gaps == (2, 3)
 
     async def test_what_rolls_back_gives_its_numbers_back(self, fresh_database: Database) -> None:
@@ -263,5 +270,5 @@ class TestNumbers:
             await session.rollback()
         await bill(fresh_database)
         async with fresh_database.as_system() as session:
-            report = await invoices.number_report(session, series="PF", year=2026)
+            report = await number_report(session, series="PF", year=2026)
         assert (report.last_number, report.gaps, len(report.entries)) == (2, (), 2)

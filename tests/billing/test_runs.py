@@ -128,9 +128,13 @@ class TestContinue:
         )
         assert seen == [
             (RunState.CHECKING, 0),
+            (RunState.VALIDATING, 0),
             (RunState.FINALISING, 0),
             (RunState.FINALISING, 2),
             (RunState.FINALISING, 3),
+            (RunState.DOCUMENTS, 3),
+            (RunState.COLLECTION, 3),
+            (RunState.COLLECTION, 3),
             (RunState.SUCCEEDED, 3),
         ]
 

@@ -29,8 +29,8 @@ from tests.conftest import Server
 # All that must not depend on how often the run was killed: ids of drafts are new with every attempt.
 OUTCOME = (
     "select * from service_period order by id",
-    "select state, resellers, parked, finalised, finished_at from invoice_run",
-    "select reseller_id, state, code, reason from invoice_run_item order by reseller_id",
+    "select state, resellers, parked, finalised, documents, alarms, finished_at from invoice_run",
+    "select reseller_id, state, code, reason, report, alarm from invoice_run_item order by reseller_id",
     """
     select reseller_id, number, series, year, sequence, issued_on, due_on, net_cents, tax_cents, gross_cents,
         buyer, seller
@@ -46,6 +46,10 @@ OUTCOME = (
     """,
     "select reseller_id, amount_cents, reason, actor, created_at from credit order by 1, 2",
     "select * from number_series",
+    """
+    select number, kind, sha256, stored.created_at, retain_until
+    from invoice_document stored join invoice on invoice.id = invoice_id order by number, kind
+    """,
 )
 
 
@@ -60,11 +64,12 @@ async def outcome(database: Database) -> list[list[tuple[Any, ...]]]:
     return [await read(database, sql) for sql in OUTCOME]
 
 
+@pytest.mark.slow
 async def test_a_run_killed_at_every_step_equals_one_left_alone(
     server: Server, fresh_url: str, twin_name: str, root: Path
 ) -> None:
     killed = Database(fresh_url)
-    await add_billable_resellers(killed, 5)
+    await add_billable_resellers(killed, 3)
     async with killed.as_system() as session:
         parked = await add_reseller(session, city="")
         await add_mailboxes(session, parked, await add_customer(session, parked))
@@ -77,6 +82,8 @@ async def test_a_run_killed_at_every_step_equals_one_left_alone(
             await grant_credit(
                 session, reseller_id, amount_cents=300, reason="Ausfall", actor="operator", now=IN_DECEMBER
             )
+        invalid = await add_reseller(session, electronic_address="x", electronic_address_scheme="NONE")
+        await add_mailboxes(session, invalid, await add_customer(session, invalid))
     async with killed.as_system() as session:
         run = await runs.start_run(session, NOVEMBER, actor="operator", now=IN_DECEMBER)
     await killed.close()
@@ -85,15 +92,13 @@ async def test_a_run_killed_at_every_step_equals_one_left_alone(
     await runs.continue_run(alone, run.id, now=IN_DECEMBER, issuer=ISSUER)
     command = [sys.executable, "-m", "tests.billing.run_process", "killed", fresh_url, run.id]
     result = await anyio.run_process(command, cwd=root)
-    assert int(result.stdout) > 50
+    assert int(result.stdout) > 80
 
     assert await outcome(killed) == await outcome(alone)
-    assert [row[0] for row in await read(killed, "select sequence from invoice order by 1")] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-    ]
+    assert await read(killed, "select sequence from invoice order by 1") == [(1,), (2,), (3,)]
+    # Each invoice has its own PDF and two of XML; the report is the same for all.
+    assert await read(killed, "select count(*), count(distinct sha256) from invoice_document") == [(12, 10)]
+    why = "select code from invoice_run_item where state = 'parked' order by code"
+    assert await read(killed, why) == [("address_incomplete",), ("document_invalid",)]
     await killed.close()
     await alone.close()

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import billing.dunning_models  # its tables join the metadata
@@ -48,6 +48,7 @@ pytestmark = pytest.mark.anyio
 
 MINE, THEIRS = "res_mine", "res_theirs"
 REFUSED = "42501"  # insufficient_privilege: a missing grant, or a row that a policy does not let in
+IMMUTABLE = "23000"  # integrity constraint violation, as the triggers say it
 
 OWNERS = {"reseller": "id", "idempotency_key": "principal_id"} | {
     name: "reseller_id" for name, table in tables.Table.metadata.tables.items() if "reseller_id" in table.columns
@@ -154,8 +155,9 @@ async def try_to(session: AsyncSession, statement: str, **values: Any) -> int | 
     """How many rows a statement touched; None when it was refused."""
     try:
         result = await session.execute(text(statement), values)
-    except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != REFUSED:
+    except (IntegrityError, ProgrammingError) as error:
+        # What is immutable refuses before anybody has looked whose rows there are.
+        if getattr(error.orig, "sqlstate", None) not in (REFUSED, IMMUTABLE):
             raise
         await session.rollback()
         return None

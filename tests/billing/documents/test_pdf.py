@@ -224,14 +224,3 @@ def test_a_logo_is_drawn_and_described() -> None:
 def test_a_logo_that_is_no_image_is_refused_with_the_reason() -> None:
     with pytest.raises(UnprintableDocument):
         render(document(logo=png()[:40]))
-
-
-def test_the_api_process_does_not_load_the_layout(root: Path) -> None:
-    script = (
-        "import sys, api.main; "
-        "print([name for name in ('typst', 'pikepdf', 'einvoice', 'facturx') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.strip() == "[]"
