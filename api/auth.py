@@ -43,11 +43,13 @@ def presented_key(request: Request) -> str:
 
 
 async def authenticated(
-    session: AsyncSession, request: Request, context: Context, *, acting_for: str | None
+    session: AsyncSession, request: Request, context: Context, *, acting_for: str | None, keeps_rules: bool = False
 ) -> Principal:
-    """The principal, with the transaction running in its name. Raises Unauthorized."""
+    """The principal, with the transaction running in its name (and see `authenticate`). Raises Unauthorized."""
     secret_hash = hash_secret(presented_key(request), pepper=context.pepper)
-    principal = await authenticate(session, secret_hash, acting_for=acting_for, now=context.clock.now())
+    principal = await authenticate(
+        session, secret_hash, acting_for=acting_for, now=context.clock.now(), keeps_rules=keeps_rules
+    )
     if principal is None:
         raise Unauthorized("This API key is unknown, expired or revoked.")
     return principal

@@ -171,13 +171,15 @@ class Requires:
 
     `operator` endpoints are for the operator's own key; all others are about one reseller, or with `anyone` about
     whoever calls, the operator included. `scope` None lets every valid key in. `while_suspended` is for the writes
-    that a suspended reseller may do too.
+    that a suspended reseller may do too. `keeps_rules` spares a call that judges placements the statement that holds
+    policies and data centres still: the key's own does it.
     """
 
     scope: str | None
     operator: bool = False
     anyone: bool = False
     while_suspended: bool = False
+    keeps_rules: bool = False
 
     async def __call__(
         self,
@@ -213,7 +215,7 @@ class Requires:
 
     async def _let_in(self, session: AsyncSession, request: Request, acting_for: str | None) -> Principal:
         context: Context = request.app.state.context
-        principal = await authenticated(session, request, context, acting_for=acting_for)
+        principal = await authenticated(session, request, context, acting_for=acting_for, keeps_rules=self.keeps_rules)
         if self.operator:
             # First of all: a scope that a reseller's key cannot have is not what it lacks.
             check_operator(principal)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 from sqlmodel import Field, col
 
-from provisioning.core.database import fetch
+from provisioning.core.database import fetch, recall, remember
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
 from provisioning.core.tables import Table, Versioned
 
@@ -20,6 +20,12 @@ from provisioning.core.tables import Table, Versioned
 _KEEP_RULES = """
     select pg_advisory_xact_lock_shared(hashtextextended('policy:' || %(reseller_id)s, 0)) as policies,
            pg_advisory_xact_lock_shared(hashtextextended('data_centres', 0)) as data_centres
+"""
+# The same for a statement of the caller's that comes to know of `reseller_id` itself; `note_rules_kept` follows it.
+KEEPING_RULES = """
+    case when %(keep_rules)s then pg_advisory_xact_lock_shared(hashtextextended('policy:' || reseller_id, 0)) end
+        as policies,
+    case when %(keep_rules)s then pg_advisory_xact_lock_shared(hashtextextended('data_centres', 0)) end as data_centres
 """
 _LOCK_POLICY = text("select pg_advisory_xact_lock(hashtextextended('policy:' || :reseller_id, 0))")
 _LOCK_DATA_CENTRES = text("select pg_advisory_xact_lock(hashtextextended('data_centres', 0))")
@@ -125,7 +131,13 @@ def check_tightens(child: Rules, parents: Sequence[Rules]) -> None:
 async def keep_rules(session: AsyncSession, reseller_id: str) -> None:
     """Until the transaction ends no policy of this reseller or its customers changes, and no data centre, so that what
     is judged by what is read from here on stays true."""
-    await fetch(session, _KEEP_RULES, {"reseller_id": reseller_id})
+    if recall(session, keep_rules) != reseller_id:
+        await fetch(session, _KEEP_RULES, {"reseller_id": reseller_id})
+
+
+def note_rules_kept(session: AsyncSession, reseller_id: str) -> None:
+    """This transaction has done what `keep_rules` does, outside any savepoint, and need not do it again."""
+    remember(session, keep_rules, reseller_id)
 
 
 async def load_placements(session: AsyncSession, reseller_id: str, *, on: date) -> dict[str, Placement]:

@@ -14,6 +14,7 @@ from sqlmodel import col
 from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, fetch
 from provisioning.core.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from provisioning.core.ids import new_id
+from provisioning.data_centres import KEEPING_RULES, note_rules_kept
 from provisioning.tenants import ApiKey
 from provisioning.terms import Standing
 
@@ -53,7 +54,7 @@ LIFETIME_MAX = timedelta(days=3650)
 # Looks the key up as the login role and takes on the caller's role in the same statement, so that authentication and
 # tenancy cost one round trip and no later statement of the transaction can run without them. An operator that names a
 # reseller acts as that reseller.
-_AUTHENTICATE = """
+_AUTHENTICATE = f"""
     with known as (
         select k.id, k.name, k.scopes, k.reseller_id is null as operator, k.expires_at, k.revoked_at, k.last_used_at,
                r.id as reseller_id,
@@ -63,9 +64,10 @@ _AUTHENTICATE = """
     )
     select known.*,
            set_config('app.reseller_id', coalesce(reseller_id, ''), true) as tenant,
-           set_config('role', case when reseller_id is null then %(system_role)s else %(app_role)s end, true) as role
+           set_config('role', case when reseller_id is null then %(system_role)s else %(app_role)s end, true) as role,
+           {KEEPING_RULES}
     from known where revoked_at is null and (expires_at is null or expires_at > %(now)s)
-"""
+"""  # noqa: S608  # the expression is ours
 
 
 # Whoever finds the row held leaves it be: the one that holds it is recording the same minute.
@@ -106,10 +108,14 @@ def hash_secret(secret: str, *, pepper: bytes) -> bytes:
 
 
 async def authenticate(
-    session: AsyncSession, secret_hash: bytes, *, acting_for: str | None, now: datetime
+    session: AsyncSession, secret_hash: bytes, *, acting_for: str | None, now: datetime, keeps_rules: bool = False
 ) -> Principal | None:
-    """The principal of a key, with this transaction now running in its role; None for an unknown or dead key."""
+    """The principal of a key, with this transaction now running in its role; None for an unknown or dead key.
+
+    `keeps_rules` does what `keep_rules` of the data centres does along with it, for a call that places mailboxes.
+    """
     values = {
+        "keep_rules": keeps_rules,
         "secret_hash": secret_hash,
         "acting_for": acting_for,
         "now": now,
@@ -120,6 +126,8 @@ async def authenticate(
     if not rows:
         return None
     [row] = rows
+    if keeps_rules and row.reseller_id is not None:
+        note_rules_kept(session, row.reseller_id)
     if row.last_used_at is None or row.last_used_at < now - LAST_USE_RESOLUTION:
         await _note_use(session, row.id, as_system=row.operator and row.reseller_id is not None, now=now)
     return Principal(

@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.costs import cost_of_orders
+from api.deps import Call, Requires
 from api.openapi import refusals
 from api.routing import Route
-from api.views import CLASS_CODES, PLACEMENT_CODES, MailboxView, MailboxWrite, shown
+from api.views import CLASS_CODES, PLACEMENT_CODES, MailboxView, shown
 from provisioning.core.errors import AppError
 from provisioning.orders import ORDERS_MAX, MailboxOrder, Ordered, OrdersRefused, order_mailboxes
 from provisioning.terms import MailboxState
 
 router = APIRouter(prefix="/v1", tags=["mailboxes"], route_class=Route)
+
+OrderCall = Annotated[Call, Depends(Requires("mailboxes:write", keeps_rules=True), scope="function")]
 
 ORDER_CODES = (
     *PLACEMENT_CODES,
@@ -94,7 +97,7 @@ def _new_view(ordered: Ordered, now: datetime) -> MailboxView:
     response_model=MailboxView,
     responses=refusals(*ORDER_CODES),
 )
-async def order(order: MailboxOrder, call: MailboxWrite) -> Response:
+async def order(order: MailboxOrder, call: OrderCall) -> Response:
     """The mailbox can be read at once, in state `provisioning`; it is active, and on the bill, once its data centre
     has confirmed it."""
     try:
@@ -122,7 +125,7 @@ def _only_verdict(refused: OrdersRefused) -> AppError:
     response_model=BatchView,
     responses=refusals("orders_refused", "limit_exceeded", "external_id_taken", "unknown_domain"),
 )
-async def order_batch(batch: BatchOrder, call: MailboxWrite) -> Response:
+async def order_batch(batch: BatchOrder, call: OrderCall) -> Response:
     """Either every order is placed or none; a refusal carries `verdicts`, a problem or null for each line."""
     placed = await order_mailboxes(call.session, call.reseller_id, batch.orders, now=call.now, on=call.today)
     if call.dry_run:

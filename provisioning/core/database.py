@@ -6,7 +6,7 @@ worker's sweeps and the invoice run. Both roles are taken on with SET LOCAL sema
 connection that goes back to the pool in any state all drop them.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, cast
 
@@ -114,13 +114,24 @@ async def copy_out(
 
 
 async def _driver_of(session: AsyncSession) -> AsyncConnection[Any]:
-    """The driver's connection that the session's transaction runs on, remembered for as long as that lasts."""
-    transaction, driver = session.info.get(_driver_of, (None, None))
-    if transaction is None or transaction is not session.sync_session.get_transaction():
+    """The driver's connection that the session's transaction runs on."""
+    driver = recall(session, _driver_of)
+    if driver is None:
         raw = await (await session.connection()).get_raw_connection()
         driver = raw.driver_connection
-        session.info[_driver_of] = (session.sync_session.get_transaction(), driver)
+        remember(session, _driver_of, driver)
     return cast("AsyncConnection[Any]", driver)
+
+
+def remember(session: AsyncSession, what: Hashable, value: object) -> None:
+    """Note something of the transaction that the session is in, for as long as that lasts."""
+    session.info[what] = (session.sync_session.get_transaction(), value)
+
+
+def recall(session: AsyncSession, what: Hashable) -> Any:
+    """What was noted in this transaction; None where nothing was."""
+    transaction, value = session.info.get(what, (None, None))
+    return value if transaction is not None and transaction is session.sync_session.get_transaction() else None
 
 
 def is_passing(error: DBAPIError) -> bool:
