@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # Stands above all else: an older Python should get a sentence and not a traceback.
@@ -182,19 +183,21 @@ def step(what: str, command: Sequence[str]) -> None:
 
 
 def lint() -> int:
-    """Run every linter, also after one has failed; 1 if any did."""
+    """Run every linter, two at a time, also after one has failed; 1 if any did."""
     typed = [path for path in TYPED if Path(path).is_file() or any(Path(path).rglob("*.py"))]
     checks = [
+        (ROOT, ["mypy", *typed]),  # the longest first, so that the others are done beside it
         (ROOT, ["ruff", "check", "."]),
         (ROOT, ["ruff", "format", "--check", "."]),
-        (ROOT, ["mypy", *typed]),
         # From inside: seen from the root, the folder's name would stand for the library's.
         (ROOT / "alembic", ["mypy", "--config-file", "../pyproject.toml", "."]),
         (ROOT, ["lint-imports", "--no-logo"]),
         (ROOT, ["hadolint", "--no-color", "--failure-threshold", "info", "Dockerfile"]),
         (ROOT, ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]),
     ]
-    failed = [" ".join(command[:2]) for folder, command in checks if call(*command, folder=folder)]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        statuses = list(pool.map(lambda check: call(*check[1], folder=check[0], quiet=True), checks))
+    failed = [" ".join(command[:2]) for (_, command), status in zip(checks, statuses, strict=True) if status]
     if failed:
         print(f"\nlint failed: {', '.join(failed)}\n", flush=True)
     return 1 if failed else 0
@@ -220,12 +223,21 @@ def lock(options: Sequence[str]) -> int:
     return 0
 
 
-def call(tool: str, *arguments: str, folder: Path = ROOT) -> int:
+def call(tool: str, *arguments: str, folder: Path = ROOT, quiet: bool = False) -> int:
+    """Run a tool and return its exit status; a quiet one's output is shown in one piece when it has ended."""
     where = "" if folder == ROOT else f"{folder.name}/ "
-    print(f"\n{where}$ {' '.join((tool, *arguments))}", flush=True)
+    title = f"\n{where}$ {' '.join((tool, *arguments))}\n"
     # Some tools start others by name and must find those of this environment.
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
-    return subprocess.run([str(BIN / tool), *arguments], check=False, cwd=folder, env=environment).returncode
+    command = [str(BIN / tool), *arguments]
+    if not quiet:
+        print(title, end="", flush=True)
+        return subprocess.run(command, check=False, cwd=folder, env=environment).returncode
+    done = subprocess.run(
+        command, check=False, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    print(title + done.stdout.decode(errors="replace"), end="", flush=True)
+    return done.returncode
 
 
 def replace_by(command: list[str]) -> int:
