@@ -59,4 +59,5 @@ def books_of(settings: Settings) -> Books:
         settings.datev_chart,
         account_length=settings.datev_account_length,
         fiscal_year_starts_in=settings.datev_fiscal_year_starts_in,
+        fee_income_account=settings.datev_fee_income_account,
     )

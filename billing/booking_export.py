@@ -1,7 +1,7 @@
 """The operator's sales and payments for the tax adviser: DATEV batches and debtors, in one archive that adds up."""
 
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import IO, Any, Final
@@ -10,16 +10,9 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing import open_items
+from billing.booking_rows import BOOKINGS_SQL, DEBTORS_SQL, Sums, bookings_of
 from billing.documents.datev import BatchHeader, Booking, month_header, write_batch
-from billing.documents.datev_bookings import (
-    SKR03,
-    SKR04,
-    ChartOfAccounts,
-    TaxedAmount,
-    invoice_bookings,
-    payment_booking,
-)
+from billing.documents.datev_bookings import SKR03, SKR04, ChartOfAccounts
 from billing.documents.datev_check import BatchSums, check_batch
 from billing.documents.datev_debtors import Debtor, write_debtors
 from billing.models import Books, ChartName
@@ -36,12 +29,16 @@ _CHARTS: Final[dict[ChartName, ChartOfAccounts]] = {"SKR03": SKR03, "SKR04": SKR
 
 @dataclass(slots=True)
 class Booked:
-    """What has been written and read back from the bytes, in cents and pieces; a refund is a negative payment."""
+    """What has been written and read back from the bytes, and the files it is in."""
 
-    invoice_cents: int = 0
-    payment_cents: int = 0
-    bookings: int = 0
+    sums: Sums
     files: int = 0
+
+
+def books_for(books: Books, given: Mapping[str, Any]) -> Books:
+    """Books as set, with what is said for one export; an account that was set goes with the chart that was."""
+    for_one = replace(books, **given)
+    return for_one if for_one.chart == books.chart else replace(for_one, fee_income_account=None)
 
 
 def exported_days(starts_on: date | None, ends_on: date | None, *, today: date) -> tuple[date, date]:
@@ -70,52 +67,49 @@ async def write_bookings(
     """Write a ZIP archive: a batch for each month of `[starts_on, ends_on)`, and the debtors they name.
 
     A booking stands in the month of its document: an invoice on its day of issue, a payment on the day the money
-    moved. Each batch is read back, and its accounts must come to the sums of invoices and payments that the database
-    says of that month: otherwise Conflict `export_sums_differ`, and the archive is worth nothing. The days are those
-    of `exported_days`. Raises Conflict `datev_not_configured`, and as the writers do for what DATEV cannot hold.
+    moved, what is given up on that day. Of all months together each debtor's account holds what `open_items` says.
+    Each batch is read back, and its accounts must come to the sums that the database says of that month: otherwise
+    Conflict `export_sums_differ`, and the archive is worth nothing. The days are those of `exported_days`. Raises
+    Conflict `datev_not_configured`, and as the chart and the writers do for what DATEV cannot hold.
     """
     chart = _CHARTS[books.chart]
     if books.account_length != chart.account_length:
         chart = chart.lengthened(books.account_length)
+    if books.fee_income_account is not None:
+        chart = chart.with_fee_income(books.fee_income_account)
     template = _template(books, chart, starts_on, now)
-    total = Booked()
+    total = Booked(Sums())
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         month = BillingMonth.containing(starts_on)
         while month.starts_on < ends_on:
             header = _clipped(month_header(template, month), starts_on, ends_on)
-            await _write_month(session, archive, header, chart, total)
+            total.sums.add(await _write_month(session, archive, header, chart))
             month = month.next()
         await _write_debtors(session, archive, template, chart, starts_on=starts_on, ends_on=ends_on)
         total.files = len(archive.namelist())
     return total
 
 
-async def _write_month(
-    session: AsyncSession, archive: ZipFile, header: BatchHeader, chart: ChartOfAccounts, total: Booked
-) -> None:
-    month = Booked()
+async def _write_month(session: AsyncSession, archive: ZipFile, header: BatchHeader, chart: ChartOfAccounts) -> Sums:
+    month, files = Sums(), 0
     expected = None
-    async for rows in _parts(session, _bookings_sql(), starts_on=header.starts_on, ends_on=header.ends_on):
-        first = rows[0]
-        expected = (first.all_invoice_cents, first.all_payment_cents, first.all_bookings)
-        if first.kind is None:
+    async for rows in _parts(session, BOOKINGS_SQL, starts_on=header.starts_on, ends_on=header.ends_on):
+        expected = Sums.of_row(rows[0])
+        if rows[0].kind is None:
             break
-        month.files += 1
-        suffix = "" if month.files == 1 else f"_{month.files}"
+        files += 1
+        suffix = "" if files == 1 else f"_{files}"
         name = f"EXTF_Buchungsstapel_{header.label}{suffix}.csv"
         # Thousands of lines are written and read again: other requests are answered meanwhile.
-        sums = await to_thread(_write_part, archive, name, header, _bookings(chart, rows))
-        _add(month, sums, chart)
-    if (month.invoice_cents, month.payment_cents, month.bookings) != expected:
+        batch = await to_thread(_write_part, archive, name, header, bookings_of(chart, rows))
+        month.add(_read_back(batch, chart))
+    if month != expected:
         raise Conflict(
-            f"The bookings of {header.label} come to {month.invoice_cents} cents of invoices and "
-            f"{month.payment_cents} of payments in {month.bookings} lines; expected were {expected}. Nothing was "
-            "exported; report it.",
+            f"The bookings of {header.label} come to {month}; expected were {expected}. Nothing was exported; report "
+            "it.",
             code="export_sums_differ",
         )
-    total.invoice_cents += month.invoice_cents
-    total.payment_cents += month.payment_cents
-    total.bookings += month.bookings
+    return month
 
 
 def _write_part(archive: ZipFile, name: str, header: BatchHeader, bookings: Iterable[Booking]) -> BatchSums:
@@ -130,53 +124,19 @@ def _put(archive: ZipFile, name: str, header: BatchHeader, content: bytes) -> No
     archive.writestr(entry, content, ZIP_DEFLATED)
 
 
-def _add(month: Booked, sums: BatchSums, chart: ChartOfAccounts) -> None:
-    """Revenue accounts carry their tax, so they hold the invoices' gross; what money accounts hold are payments."""
-    money = sums.balance_of((chart.bank, chart.transit))
-    revenue = sums.balance_of(chart.automatic)
+def _read_back(batch: BatchSums, chart: ChartOfAccounts) -> Sums:
+    """What a batch comes to; its debtors have to hold what all the other accounts say of them."""
+    sums = Sums.of_batch(batch, chart)
     debtors = sum(
-        cents for account, cents in sums.balance_cents.items() if chart.first_debtor <= account <= chart.last_debtor
+        cents for account, cents in batch.balance_cents.items() if chart.first_debtor <= account <= chart.last_debtor
     )
-    if debtors != -revenue - money:
+    if debtors != sums.open_cents:
         raise Conflict(
-            f"Debtors of {sums.header.label} hold {debtors} cents, revenue and money accounts {revenue + money}. "
+            f"Debtors of {batch.header.label} hold {debtors} cents, the other accounts {sums.open_cents}. "
             "Nothing was exported; report it.",
             code="export_sums_differ",
         )
-    month.invoice_cents -= revenue
-    month.payment_cents += money
-    month.bookings += sums.bookings
-
-
-def _bookings(chart: ChartOfAccounts, rows: Sequence[Any]) -> list[Booking]:
-    made: list[Booking] = []
-    for row in rows:
-        debtor = chart.first_debtor + row.debtor
-        if row.kind == "payment":
-            made.append(
-                payment_booking(
-                    chart,
-                    number=row.number,
-                    debtor=debtor,
-                    payer=row.buyer,
-                    booked_on=row.document_on,
-                    amount_cents=row.amount_cents,
-                    to=chart.transit if row.is_in_transit else chart.bank,
-                )
-            )
-            continue
-        made += invoice_bookings(
-            chart,
-            [TaxedAmount(row.amount_cents, row.tax_category, row.rate_basis_points)],
-            number=row.number,
-            debtor=debtor,
-            buyer=row.buyer,
-            issued_on=row.document_on,
-            due_on=row.due_on,
-            service_on=row.service_on,
-            vat_id=row.vat_id or "",
-        )
-    return made
+    return sums
 
 
 async def _write_debtors(
@@ -189,7 +149,7 @@ async def _write_debtors(
     ends_on: date,
 ) -> None:
     number = 0
-    async for rows in _parts(session, _debtors_sql(), starts_on=starts_on, ends_on=ends_on):
+    async for rows in _parts(session, DEBTORS_SQL, starts_on=starts_on, ends_on=ends_on):
         number += 1
         debtors = [
             Debtor(
@@ -216,62 +176,6 @@ async def _parts(session: AsyncSession, sql: str, *, starts_on: date, ends_on: d
     result = await session.stream(text(sql), days, execution_options={"yield_per": PART})
     async for rows in result.partitions(PART):
         yield rows
-
-
-_INVOICED = "status = 'final' and issued_on >= :starts_on and issued_on < :ends_on and gross_cents <> 0"
-
-
-def _paid() -> str:
-    return (
-        f"select * from ({open_items.PAYMENTS_SQL}) payment "  # noqa: S608 - made of constants only
-        "where is_cash and booked_on >= :starts_on and booked_on < :ends_on"
-    )
-
-
-def _bookings_sql() -> str:
-    """Each booking to be, and beside it what all of them must come to, counted before anything is joined.
-
-    Where there is none there is still a row with the sums, without a `kind`.
-    """
-    return f"""
-        with paid as ({_paid()}),
-        booking as (
-            select 'invoice' as kind, id as invoice_id, issued_on as document_on, gross_cents as amount_cents,
-                false as is_in_transit
-            from invoice where {_INVOICED}
-            union all
-            select 'payment', invoice_id, booked_on, amount_cents, is_in_transit from paid
-        )
-        select sums.*, named.*
-        from (
-            select cast(coalesce(sum(amount_cents) filter (where kind = 'invoice'), 0) as bigint) as all_invoice_cents,
-                cast(coalesce(sum(amount_cents) filter (where kind = 'payment'), 0) as bigint) as all_payment_cents,
-                count(*) as all_bookings
-            from booking
-        ) sums
-        left join (
-            select booking.*, invoice.number, invoice.tax_category, invoice.rate_basis_points, invoice.due_on,
-                invoice.period_ends_on - 1 as service_on, invoice.buyer ->> 'name' as buyer,
-                invoice.buyer ->> 'vat_id' as vat_id, debtor_account.number as debtor
-            from booking
-            join invoice on invoice.id = booking.invoice_id
-            join debtor_account on debtor_account.reseller_id = invoice.reseller_id
-        ) named on true
-        order by document_on, number, kind
-    """  # noqa: S608 - made of constants only
-
-
-def _debtors_sql() -> str:
-    return f"""
-        select debtor_account.number as debtor, reseller.*
-        from debtor_account join reseller on reseller.id = debtor_account.reseller_id
-        where reseller.id in (
-            select reseller_id from invoice where {_INVOICED}
-            union
-            select invoice.reseller_id from ({_paid()}) paid join invoice on invoice.id = paid.invoice_id
-        )
-        order by debtor_account.number
-    """  # noqa: S608 - made of constants only
 
 
 def _template(books: Books, chart: ChartOfAccounts, starts_on: date, now: datetime) -> BatchHeader:

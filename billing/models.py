@@ -92,13 +92,17 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Whose books the bookings go into; `consultant` and `client` are the tax adviser's numbers (Berater, Mandant)."""
+    """Whose books the bookings go into; `consultant` and `client` are the tax adviser's numbers (Berater, Mandant).
+
+    `fee_income_account` takes the place of the chart's own account for fees.
+    """
 
     consultant: int | None = None
     client: int | None = None
     chart: ChartName = "SKR03"
     account_length: int = 4
     fiscal_year_starts_in: int = 1
+    fee_income_account: int | None = None
 
 
 class PriceList(Table, table=True):

@@ -6,16 +6,13 @@ from enum import StrEnum
 from billing.exports import Export
 
 PAYMENTS_SQL = """
-    select payment.invoice_id, entry.booked_on, entry.amount_cents,
-        entry.kind in ('receipt', 'refund', 'chargeback') as is_cash,
-        left(entry.source, 4) <> 'bank' and left(entry.source, 6) <> 'manual' as is_in_transit
+    select payment.invoice_id, entry.id as entry_id, entry.booked_on, entry.amount_cents, entry.kind, entry.source
     from payment_entry entry
     join payment on payment.id = entry.payment_id and payment.reseller_id = entry.reseller_id
 """
 """Every entry of an invoice's payment, what takes away negative: all that open items and bookings know of payments.
 
-`booked_on` is the day on which the money moved; `is_cash` tells what moved through an account from credit notes, fees
-and carry-overs; `is_in_transit` says that a payment provider has it and not yet the bank. Neither percent sign nor
+`booked_on` is the day on which the money moved; kind and source are those of PaymentEntry. Neither percent sign nor
 colon may stand in it: it goes into statements with parameters of either kind.
 """
 

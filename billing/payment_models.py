@@ -62,6 +62,7 @@ UNANSWERED = (AttemptState.SENDING, AttemptState.UNKNOWN)
 class EntryKind(StrEnum):
     """Why money moved. Receipts and credit notes settle, refunds, chargebacks and fees take away.
 
+    `write_off` is what is given up of the invoice; a fee that is given up is booked back as a positive `fee`.
     `carry_over` moves what is there already, between two payments or a payment and the reseller's balance.
     """
 

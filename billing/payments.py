@@ -30,7 +30,6 @@ from billing.settlement import (
     apply_balance,
     attempts_in,
     book,
-    due_cents,
     find_entry,
     finish,
     lock_payment,
@@ -244,11 +243,22 @@ async def credit_payment(
 
 
 async def write_off(session: AsyncSession, payment: Payment, *, now: datetime) -> None:
-    """Give up what is still owed. Raises Conflict `payment_not_open`."""
-    due = await due_cents(session, payment)
+    """Give up what is still owed. Raises Conflict `payment_not_open`.
+
+    Money pays the invoice first, so what is left of it is told from what is left of the fees: only the invoice bore
+    VAT. Fees are lost with their invoice; where that is paid, they are waived.
+    """
+    sums = await sums_of(session, payment)
+    due = payment.amount_cents - sums.settled_cents
     if payment.status not in (PaymentStatus.OPEN, PaymentStatus.FAILED) or due <= 0:
         raise Conflict(f"This payment is {payment.status}: there is nothing to give up.", code="payment_not_open")
-    await book(session, payment, EntryKind.WRITE_OFF, due, source=f"write-off:{new_id('wof')}", now=now)
+    of_invoice = max(0, due - sums.fees_cents)
+    source = f"write-off:{new_id('wof')}"
+    if of_invoice:
+        await book(session, payment, EntryKind.WRITE_OFF, of_invoice, source=source, now=now)
+    if due > of_invoice:
+        fee_source = f"{source}:fee" if of_invoice else f"waiver:{new_id('wof')}"
+        await book(session, payment, EntryKind.FEE, due - of_invoice, source=fee_source, now=now)
     payment.next_attempt_at = None
     await restate(session, payment, now=now)
 

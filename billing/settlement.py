@@ -41,12 +41,16 @@ _DISPUTE_RANK = {"needs_response": 1, "under_review": 2, "won": 3, "lost": 3}
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the entries of a payment come to, in cents: all of them, and those of some kinds."""
+    """What the entries of a payment come to, in cents: all of them, and those of some kinds.
+
+    `fees_cents` is what was charged beside the invoice and not given up, whether it is paid or not.
+    """
 
     settled_cents: int
     received_cents: int
     credited_cents: int
     written_off_cents: int
+    fees_cents: int
 
 
 async def lock_payment(session: AsyncSession, payment_id: str) -> Payment:
@@ -68,7 +72,8 @@ _SUMS = text(
     select coalesce(sum(amount_cents), 0),
         coalesce(sum(amount_cents) filter (where kind in ('receipt', 'refund', 'chargeback')), 0),
         coalesce(sum(amount_cents) filter (where kind = 'credit_note'), 0),
-        coalesce(sum(amount_cents) filter (where kind = 'write_off'), 0)
+        coalesce(sum(amount_cents) filter (where kind = 'write_off'), 0),
+        coalesce(-sum(amount_cents) filter (where kind = 'fee'), 0)
     from payment_entry where payment_id = :payment_id and reseller_id = :reseller_id
     """
 )

@@ -1,7 +1,6 @@
 """`postfachwerk export`: files for the tax adviser."""
 
 import asyncio
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from api.composition import open_context
-from billing.booking_export import Booked, exported_days, write_bookings
+from billing.booking_export import Booked, books_for, exported_days, write_bookings
 from billing.models import ChartName
 from billing.money import format_eur
 from billing.periods import berlin_day
@@ -47,9 +46,9 @@ def datev(
     client: Annotated[int | None, typer.Option(min=1, max=99_999, help="Mandant; as set.")] = None,
     chart: Annotated[ChartName | None, typer.Option(help="SKR03 or SKR04; as set.")] = None,
 ) -> None:
-    """Write invoices and payments as DATEV batches (EXTF), one a month, with the debtors they name.
+    """Write invoices, payments, fees and bad debts as DATEV batches (EXTF), one a month, with the debtors they name.
 
-    Every batch is read back; its accounts come to the sums of the invoices, or there is no file.
+    Every batch is read back; its accounts come to what invoices and payments say, or there is no file.
 
     Example: postfachwerk export datev --from 2026-11-01 --to 2026-12-01
     """
@@ -57,8 +56,15 @@ def datev(
     path, booked = asyncio.run(
         _datev(from_, to, output, {name: value for name, value in given.items() if value is not None})
     )
-    invoices, payments = format_eur(booked.invoice_cents, "en"), format_eur(booked.payment_cents, "en")
-    typer.echo(f"{path}: {booked.bookings} bookings, {invoices} of invoices and {payments} of payments.")
+    sums = booked.sums
+    amounts = {
+        "invoices": sums.invoice_cents,
+        "payments": sums.payment_cents,
+        "fees": sums.fee_cents,
+        "bad debts": sums.write_off_cents,
+    }
+    said = ", ".join(f"{format_eur(cents, 'en')} of {name}" for name, cents in amounts.items())
+    typer.echo(f"{path}: {sums.bookings} bookings, {said}.")
 
 
 async def _datev(
@@ -68,7 +74,7 @@ async def _datev(
         now = context.clock.now()
         starts_on, ends_on = exported_days(from_, to, today=berlin_day(now))
         path = output or Path(f"datev-{starts_on}-{ends_on}.zip")
-        books = replace(context.books, **given)
+        books = books_for(context.books, given)
         # Only a file that adds up gets its name.
         unchecked = path.with_name(f"{path.name}.unchecked")
         try:

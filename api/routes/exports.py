@@ -1,7 +1,6 @@
 """For bookkeeping: DATEV batches, revenue, and what is still to be paid."""
 
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from api.deps import Call, Requires
 from api.downloads import FileFormat, export_responses, open_file, send_export, send_file
 from api.openapi import refusals
 from api.routing import Day, Route
-from billing.booking_export import exported_days, write_bookings
+from billing.booking_export import books_for, exported_days, write_bookings
 from billing.models import ChartName
 from billing.open_items import Age, open_items
 from billing.revenue import revenue
@@ -139,7 +138,7 @@ class RevenueView(BaseModel):
 @router.get(
     "/exports/datev",
     operation_id="exportDatev",
-    summary="Invoices and payments as DATEV batches",
+    summary="Invoices, payments and bad debts as DATEV batches",
     tags=["operator"],
     response_class=Response,
     responses={
@@ -148,11 +147,19 @@ class RevenueView(BaseModel):
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
             "headers": {
                 "Postfachwerk-Invoice-Cents": {
-                    "description": "The gross of the invoices, summed from the bytes of the batches.",
+                    "description": "The gross of the invoices less their corrections, summed from the batches' bytes.",
                     "schema": {"type": "integer"},
                 },
                 "Postfachwerk-Payment-Cents": {
                     "description": "What was paid, summed in the same way.",
+                    "schema": {"type": "integer"},
+                },
+                "Postfachwerk-Fee-Cents": {
+                    "description": "Fees beside the invoices, less what was waived of them.",
+                    "schema": {"type": "integer"},
+                },
+                "Postfachwerk-Write-Off-Cents": {
+                    "description": "What was given up as lost, of invoices and fees.",
                     "schema": {"type": "integer"},
                 },
                 "Postfachwerk-Bookings": {"description": "How many bookings.", "schema": {"type": "integer"}},
@@ -160,9 +167,9 @@ class RevenueView(BaseModel):
         },
         **refusals("datev_not_configured", "export_sums_differ"),
         **refusals(
-            *("datev_account", "datev_accounts", "datev_amount", "datev_debtor", "datev_file", "datev_fiscal_year"),
-            *("datev_no_account", "datev_number", "datev_period", "datev_rate", "datev_tax_key", "datev_too_many"),
-            *("datev_vat_id", "invalid"),
+            *("datev_account", "datev_accounts", "datev_amount", "datev_debtor", "datev_fee_account", "datev_file"),
+            *("datev_fiscal_year", "datev_no_account", "datev_number", "datev_period", "datev_rate"),
+            *("datev_tax_key", "datev_too_many", "datev_vat_id", "invalid"),
             status=422,
         ),
     },
@@ -178,9 +185,9 @@ async def datev(
     ] = None,
 ) -> Response:
     """One batch (EXTF Buchungsstapel) a month by the day of the document, and the debtors. Each batch was read back,
-    and its accounts come to the sums of the invoices."""
+    and its accounts come to what the invoices and their payments say; the debtors' to the open items."""
     starts_on, ends_on = exported_days(from_, to, today=call.today)
-    books = replace(call.context.books, **given)
+    books = books_for(call.context.books, given)
     with ExitStack() as opened:
         file = opened.enter_context(open_file())
         booked = await write_bookings(
@@ -188,9 +195,11 @@ async def datev(
         )
         opened.pop_all()  # the answer closes it
     headers = {
-        "Postfachwerk-Invoice-Cents": str(booked.invoice_cents),
-        "Postfachwerk-Payment-Cents": str(booked.payment_cents),
-        "Postfachwerk-Bookings": str(booked.bookings),
+        "Postfachwerk-Invoice-Cents": str(booked.sums.invoice_cents),
+        "Postfachwerk-Payment-Cents": str(booked.sums.payment_cents),
+        "Postfachwerk-Fee-Cents": str(booked.sums.fee_cents),
+        "Postfachwerk-Write-Off-Cents": str(booked.sums.write_off_cents),
+        "Postfachwerk-Bookings": str(booked.sums.bookings),
     }
     return send_file(file, f"datev-{starts_on}-{ends_on}.zip", "application/octet-stream", headers=headers)
 

@@ -261,7 +261,8 @@ async def refund(payment_id: PaymentId, new: NewRefund, call: Settle) -> Respons
     tags=["operator"],
 )
 async def write_off(payment_id: PaymentId, call: Settle) -> Response:
-    """What comes in later all the same is booked, and becomes credit."""
+    """What is left of the invoice, and of the fees beside it; where the invoice is paid, the fees are waived.
+    What comes in later all the same is booked, and becomes credit."""
     payment = await _held(call, payment_id)
     await payments.write_off(call.session, payment, now=call.now)
     await call.record("payment.write_off", [payment_id])

@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     datev_fiscal_year_starts_in: int = Field(
         default=1, ge=1, le=12, description="Month in which your fiscal year begins."
     )
+    datev_fee_income_account: int | None = Field(
+        default=None,
+        ge=1_000,
+        le=99_999_999,
+        description="Account for dunning and return fees, without VAT; 8600 (SKR03) or 4830 (SKR04) when not set.",
+    )
     vies_url: str = Field(
         default="https://ec.europa.eu/taxation_customs/vies/rest-api",
         description="Where VAT ids of resellers in other EU countries are checked. When empty nobody is asked, "

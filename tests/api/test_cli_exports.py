@@ -35,8 +35,8 @@ async def test_it_writes_an_archive_that_comes_to_the_invoices(
     code, said = await export(fresh_url, root, tmp_path, *DAYS, "--chart", "SKR04", **NUMBERS)
     assert code == 0, said
     assert said == (
-        f"datev-2026-12-01-2027-01-01.zip: 2 bookings, €{gross // 100}.{gross % 100:02d} of invoices and €0.00 of "
-        "payments.\n"
+        f"datev-2026-12-01-2027-01-01.zip: 2 bookings, €{gross // 100}.{gross % 100:02d} of invoices, €0.00 of "
+        "payments, €0.00 of fees, €0.00 of bad debts.\n"
     )
     [name] = os.listdir(tmp_path)
     with zipfile.ZipFile(tmp_path / name) as archive:

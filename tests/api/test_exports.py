@@ -92,6 +92,13 @@ _BOOK = text(
     from payment where invoice_id = :invoice_id
     """
 )
+_CHARGE_A_FEE = text(
+    """
+    insert into payment_entry (id, reseller_id, payment_id, kind, amount_cents, booked_on, source, created_at)
+    select 'ent_1', reseller_id, id, 'fee', -500, date '2026-12-21', 'dun_1:fee', now()
+    from payment where id = :payment_id
+    """
+)
 
 
 async def invoices_of(database: Database) -> list[tuple[str, int]]:
@@ -195,6 +202,52 @@ class TestDatev:
         )
         assert january.balance_of(DEBTORS) == second_cents
         assert money(answer) == (first_cents + second_cents, first_cents, 5)
+
+    async def test_corrections_take_revenue_back_on_the_open_item_of_their_invoice(
+        self, database: Database, operator: httpx.AsyncClient
+    ) -> None:
+        await add_billable_resellers(database, 2)
+        await bill(database)
+        (cancelled, cancelled_cents), (credited, credited_cents) = await invoices_of(database)
+        answer = await operator.post(f"/v1/invoices/{cancelled}/cancel", json={"reason": "Falscher Empfänger"})
+        assert answer.status_code == 201, answer.text
+        part = {"reason": "Ausfall", "lines": [{"position": 1, "net_cents": 100}]}
+        answer = await operator.post(f"/v1/invoices/{credited}/credit-notes", json=part)
+        assert answer.status_code == 201, answer.text
+        answer, files = await archive_of(operator)
+        [sums] = batches(files)
+        assert sums.balance_of(DEBTORS) == -sums.balance_cents[8400] == credited_cents - 119
+        assert money(answer) == (credited_cents - 119, 0, 4)
+        _, bookings = read_batch(files["EXTF_Buchungsstapel_2026-12.csv"])
+        corrections = [each for each in bookings if each.side == "H"]
+        assert [
+            (each.number, each.amount_cents, each.is_reversal, each.text, each.service_on) for each in corrections
+        ] == [
+            ("PF-2026-000001", cancelled_cents, True, "Storno PFK-2026-000001 zu PF-2026-000001", None),
+            ("PF-2026-000002", 119, False, "PF-2026-000002 Gutschrift PFK-2026-000002", None),
+        ]
+
+    async def test_fees_and_what_is_given_up_are_named_beside_the_invoices(
+        self, database: Database, operator: httpx.AsyncClient
+    ) -> None:
+        await add_billable_resellers(database, 1)
+        await bill(database)
+        [(invoice, cents)] = await invoices_of(database)
+        [(payment_id,)] = await read(database, "select id from payment where invoice_id = :id", id=invoice)
+        async with database.as_system() as session:
+            await session.execute(_CHARGE_A_FEE, {"payment_id": payment_id})
+        answer = await operator.post(f"/v1/payments/{payment_id}/write-off")
+        assert [(entry["kind"], entry["amount_cents"]) for entry in answer.json()["entries"]] == [
+            ("write_off", cents),
+            ("fee", 500),
+            ("fee", -500),
+        ]
+        answer, files = await archive_of(operator)
+        [sums] = batches(files)
+        assert sums.balance_of(DEBTORS) == 0
+        assert (sums.balance_cents[2406], sums.balance_cents[2400], sums.balance_cents[8600]) == (cents, 500, -500)
+        headers = [answer.headers[f"Postfachwerk-{name}-Cents"] for name in ("Invoice", "Fee", "Write-Off", "Payment")]
+        assert headers == [str(cents), "500", str(cents + 500), "0"]
 
     async def test_a_booking_that_gets_lost_on_the_way_stops_the_export(
         self, database: Database, operator: httpx.AsyncClient

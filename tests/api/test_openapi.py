@@ -42,8 +42,8 @@ WITH_BODY = [
 # Codes of no answer of an endpoint's.
 INNER_CODES = {
     # Of exports, which have no endpoint.
-    *(f"datev_{what}" for what in ("account", "accounts", "amount", "debtor", "file", "fiscal_year", "no_account")),
-    *(f"datev_{what}" for what in ("number", "period", "rate", "tax_key", "too_many", "vat_id")),
+    *(f"datev_{what}" for what in ("account", "accounts", "amount", "debtor", "fee_account", "file", "fiscal_year")),
+    *(f"datev_{what}" for what in ("no_account", "number", "period", "rate", "tax_key", "too_many", "vat_id")),
     "duplicate_in_call",  # one line's, within `verdicts` of a refused batch
     "link_not_valid",  # the password page's, which is HTML
     "internal_error",  # a fault of ours, which no endpoint means to have

@@ -1,5 +1,6 @@
 """Resellers with invoices that nobody pays, and days that pass."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -7,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from billing import attempts, dunning, dunning_cases, payments, settlement
+from billing import attempts, dunning, dunning_cases, exports, open_items, payments, settlement
 from billing.dunning_plan import Policy, PolicyStep, StepKind
 from billing.notices import Letterhead
-from billing.payment_models import AttemptKind, AttemptState
+from billing.payment_models import AttemptKind, AttemptState, EntryKind
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
 from tests.billing.ledger_factory import ISSUER, add_reseller, read
@@ -42,7 +43,15 @@ class Arrears:
         async with self.database.as_system() as session:
             return await add_reseller(session, **details)
 
-    async def bill(self, reseller_id: str, cents: int = 10_000, *, due_on: date = DUE) -> str:
+    async def bill(
+        self,
+        reseller_id: str,
+        cents: int = 10_000,
+        *,
+        due_on: date = DUE,
+        tax: tuple[str, int] = ("S", 1900),
+        vat_id: str = "",
+    ) -> str:
         """A final invoice; the id of its payment."""
         self.numbers += 1
         month = date(2000 + self.numbers // 12, self.numbers % 12 + 1, 1)
@@ -56,6 +65,9 @@ class Arrears:
             "cents": cents,
             "issued_on": issued_at.date(),
             "due_on": due_on,
+            "tax_category": tax[0],
+            "rate": tax[1],
+            "vat_id": vat_id,
             "now": issued_at,
         }
         async with self.database.as_system() as session:
@@ -85,6 +97,31 @@ class Arrears:
             await payments.record_receipt(
                 session, payment, amount_cents=cents, received_on=self.today, reference=new_id("ref"), now=self.now
             )
+
+    async def write_off(self, payment_id: str) -> None:
+        async with self.database.as_system() as session:
+            payment = await settlement.lock_payment(session, payment_id)
+            await payments.write_off(session, payment, now=self.now)
+
+    async def credit(self, payment_id: str, cents: int) -> None:
+        async with self.database.as_system() as session:
+            payment = await settlement.lock_payment(session, payment_id)
+            await payments.credit_payment(
+                session, payment, credit_note_id=new_id("crn"), amount_cents=cents, now=self.now
+            )
+
+    async def move(self, payment_id: str, kind: EntryKind, cents: int, *, source: str) -> None:
+        async with self.database.as_system() as session:
+            payment = await settlement.lock_payment(session, payment_id)
+            await settlement.book(session, payment, kind, cents, source=source, now=self.now)
+            await settlement.restate(session, payment, now=self.now)
+
+    async def open_items(self, *, on: date) -> list[dict[str, Any]]:
+        async with self.database.as_system() as session:
+            blocks = [
+                block async for block in exports.write_export(session, open_items.open_items(None, on=on), "json")
+            ]
+        return list(json.loads(b"".join(blocks))["items"])
 
     async def begin_debit(self, payment_id: str, state: AttemptState = AttemptState.PROCESSING) -> str:
         """A debit that is under way, or of which nobody knows; the attempt's id."""
@@ -163,7 +200,8 @@ _INVOICE = text(
         rate_basis_points, buyer, seller, created_at, finalised_at)
     values (:id, :reseller_id, :run_id, 'final', 'PF-2026-' || lpad(cast(:sequence as text), 6, '0'), 'PF', 2026,
         cast(:sequence as integer), cast(:month as date), cast(:month as date) + interval '1 month', :issued_on,
-        :due_on, 'EUR', :cents, 0, :cents, 'S', 1900, '{}', '{}', :now, :now)
+        :due_on, 'EUR', :cents, 0, :cents, :tax_category, :rate,
+        jsonb_build_object('name', 'Groß', 'vat_id', cast(:vat_id as text)), '{}', :now, :now)
     """
 )
 _FAIL = text(

@@ -64,6 +64,22 @@ def test_a_rate_without_an_account_is_refused_and_not_guessed() -> None:
         SKR03.revenue_account("S", 700)
 
 
+@pytest.mark.parametrize(
+    ("category", "rate", "skr03", "skr04"), [("S", 1900, 2406, 6936), ("AE", 0, 2400, 6930), ("E", 0, 2400, 6930)]
+)
+def test_a_bad_debt_is_booked_where_its_tax_is_corrected(category: str, rate: int, skr03: int, skr04: int) -> None:
+    assert SKR03.bad_debt_account(category, rate) == skr03
+    assert SKR04.bad_debt_account(category, rate) == skr04
+    with pytest.raises(Invalid, match="700 basis points"):
+        SKR03.bad_debt_account("S", 700)
+
+
+def test_fees_and_credit_have_accounts_without_tax() -> None:
+    assert [(chart.fee_income, chart.credit_balance) for chart in (SKR03, SKR04)] == [(8600, 1700), (4830, 3500)]
+    for chart in (SKR03, SKR04):
+        assert not {chart.fee_income, chart.credit_balance, chart.bad_debts_untaxed} & chart.automatic
+
+
 def test_an_invoice_debits_the_debtor_gross_without_a_tax_key() -> None:
     [booking] = invoiced()
     assert (booking.amount_cents, booking.side, booking.account, booking.contra_account) == (11_900, "S", 10_001, 8400)
@@ -143,6 +159,8 @@ def test_a_payout_and_a_fee_go_over_the_bank_account() -> None:
 def test_longer_accounts_get_zeros_appended() -> None:
     chart = SKR03.lengthened(6)
     assert (chart.revenue_account("S", 1900), chart.bank) == (840_000, 120_000)
+    assert (chart.bad_debt_account("S", 1900), chart.bad_debts_untaxed) == (240_600, 240_000)
+    assert (chart.fee_income, chart.credit_balance) == (860_000, 170_000)
     assert (chart.first_debtor, chart.last_debtor) == (1_000_000, 6_999_999)
     bookings = invoiced(chart)
     assert sums_of(*bookings, header=replace(HEADER, account_length=6)) == {1_000_001: 11_900, 840_000: -11_900}
@@ -183,5 +201,5 @@ def test_the_file_of_any_invoices_adds_up_to_the_invoices(
     sums = check_batch(b"".join(write_batch(replace(HEADER, chart=chart.chart), bookings)))
     total = sum(part.gross_cents for parts in invoices for part in parts)
     assert sums.balance_of(range(chart.first_debtor, chart.last_debtor + 1)) == total
-    assert sums.balance_of({*chart.automatic}) == -total
+    assert sums.balance_of(chart.revenue) == -total
     assert sums.bookings == sum(part.gross_cents != 0 for parts in invoices for part in parts)
