@@ -131,9 +131,10 @@ _LINES = text(
 
 _DRAFTS = "select reseller_id from invoice where run_id = :run_id and status = 'draft'"
 
-# What stands between a draft and its number, of the reseller as it is now: it may have moved since.
-_PROBLEM = f"""
-    join ({treatments_sql(f"reseller.id in ({_DRAFTS})")}) vat on vat.reseller_id = invoice.reseller_id
+# What stands between a draft and its number, of the reseller as it is now: it may have moved since. `vat` are the
+# treatments of the resellers concerned.
+_PROBLEM = """
+    join vat on vat.reseller_id = invoice.reseller_id
     cross join lateral (
         select vat.code, vat.reason where vat.code is not null
         union all
@@ -153,10 +154,11 @@ _PROBLEM = f"""
         select null, null
         limit 1
     ) why
-"""  # noqa: S608 - made of constants only
+"""
 
 _PARK = text(
     f"""
+    with vat as materialized ({treatments_sql(f"reseller.id in ({_DRAFTS})")})
     update invoice_run_item item set state = 'parked', code = problem.code, reason = problem.reason
     from (
         select invoice.reseller_id, why.code, why.reason
@@ -201,24 +203,30 @@ _TAKE_NUMBERS = text(
 )
 
 # One statement, so that the check and the buyer's copy are of the same moment, and what is numbered is what was valid.
+# In steps, because how many drafts pass cannot be estimated: whoever took it for one would look at all resellers anew
+# for each draft.
 _FINALISE = text(
     f"""
+    with vat as materialized (
+        {treatments_sql("reseller.id = any(cast(:reseller_ids as text[]))")}
+    ), checked as materialized (
+        select invoice.id, invoice.reseller_id, vat.vat_check_id, {BUYER_SQL} as buyer,
+            item.validated_hash = {VALIDATED_HASH_SQL} and why.code is null and {CREDIT_HOLDS} as holds
+        from invoice join reseller on reseller.id = invoice.reseller_id
+        join invoice_run_item item on item.run_id = invoice.run_id and item.reseller_id = invoice.reseller_id
+        {_PROBLEM}
+        where invoice.run_id = :run_id and invoice.status = 'draft'
+            and invoice.reseller_id = any(cast(:reseller_ids as text[]))
+    ), ready as (
+        select id, vat_check_id, buyer, :last_number + row_number() over (order by reseller_id) as sequence
+        from checked where holds
+    )
     update invoice set status = 'final', series = cast(:series as text), year = cast(:year as integer),
         sequence = ready.sequence,
         number = {number_sql("ready.sequence")},
         issued_on = :issued_on, due_on = :due_on, finalised_at = :now, buyer = ready.buyer,
         seller = cast(:seller as jsonb), vat_check_id = ready.vat_check_id
-    from (
-        select invoice.id, vat.vat_check_id,
-            :last_number + row_number() over (order by invoice.reseller_id) as sequence, {BUYER_SQL} as buyer
-        from invoice join reseller on reseller.id = invoice.reseller_id
-        join invoice_run_item item on item.run_id = invoice.run_id and item.reseller_id = invoice.reseller_id
-            and item.validated_hash = {VALIDATED_HASH_SQL} {_PROBLEM}
-        where invoice.run_id = :run_id and invoice.status = 'draft'
-            and invoice.reseller_id = any(cast(:reseller_ids as text[]))
-            and why.code is null and {CREDIT_HOLDS}
-    ) ready
-    where invoice.id = ready.id
+    from ready where invoice.id = ready.id
     returning invoice.reseller_id
     """  # noqa: S608 - made of constants only
 )
