@@ -156,7 +156,7 @@ def _credit_note(chart: ChartOfAccounts, row: Any) -> list[Booking]:
         [amount],
         number=row.number,
         debtor=_debtor(chart, row),
-        buyer=f"Gutschrift {row.note_number or ''}".rstrip(),
+        buyer=f"Korrektur {row.note_number or ''}".rstrip(),
         issued_on=row.document_on,
         vat_id=row.vat_id or "",
     )

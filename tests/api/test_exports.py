@@ -224,7 +224,7 @@ class TestDatev:
             (each.number, each.amount_cents, each.is_reversal, each.text, each.service_on) for each in corrections
         ] == [
             ("PF-2026-000001", cancelled_cents, True, "Storno PFK-2026-000001 zu PF-2026-000001", None),
-            ("PF-2026-000002", 119, False, "PF-2026-000002 Gutschrift PFK-2026-000002", None),
+            ("PF-2026-000002", 119, False, "PF-2026-000002 Korrektur PFK-2026-000002", None),
         ]
 
     async def test_fees_and_what_is_given_up_are_named_beside_the_invoices(
