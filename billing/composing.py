@@ -1,9 +1,9 @@
 """From the rows of an invoice or a credit note to the one Document that XML, PDF and page are made of. No database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from billing.document_models import CreditNote, CreditNoteKind, CreditNoteLine
 from billing.documents.document import (
@@ -26,12 +26,11 @@ from billing.documents.document import (
 )
 from billing.documents.regimes import standard
 from billing.documents.texts import text
-from billing.models import Invoice, InvoiceAllowance, InvoiceLine
+from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceStatus
+from billing.money import Language
 from billing.rating import KIND_WORDS
 from billing.terms import PRODUCT_NAMES, AllowanceKind
 from billing.vat import EXEMPTIONS
-
-Language = Literal["de", "en"]
 
 # The ledger's reasons, and those at the edges of a period (`billing.invoices`).
 REASONS: Final[Mapping[Language, Mapping[str, str]]] = {
@@ -101,8 +100,13 @@ class CreditNoteFacts:
     corrected: InvoiceFacts
 
 
-def compose_invoice(facts: InvoiceFacts) -> Document:
-    """Raises ValueError when the rows make no document, or its sums are not theirs."""
+def compose_invoice(facts: InvoiceFacts, language: Language | None = None) -> Document:
+    """Return the document in a language, the buyer's own when none is named.
+
+    Raises ValueError when the rows make no document, or its sums are not theirs.
+    """
+    if language is not None:
+        facts = replace(facts, buyer={**facts.buyer, "language": language})
     invoice, language = facts.invoice, _language(facts.buyer)
     document = Document(
         type_code=DocumentType.INVOICE,
@@ -115,6 +119,7 @@ def compose_invoice(facts: InvoiceFacts) -> Document:
         annex=tuple(_annex_entry(each, facts) for each in facts.annex),
         language=language,
         currency=invoice.currency,
+        is_draft=invoice.status == InvoiceStatus.DRAFT,
         **_common(facts),
     )
     sums = document.totals

@@ -14,7 +14,7 @@ from billing.composing import CreditNoteFacts, InvoiceFacts, StayFacts
 from billing.document_models import CreditNote, CreditNoteLine
 from billing.documents.document import Corrected
 from billing.invoices import CARRIED_OVER, CONTINUES
-from billing.models import Invoice, InvoiceAllowance, InvoiceLine, Issuer
+from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceStatus, Issuer
 from billing.snapshots import BUYER_SQL, PROVISIONAL_SEQUENCE, VALIDATED_HASH_SQL, number_of, seller_json
 
 
@@ -39,6 +39,10 @@ _UNVALIDATED = text(
     where item.run_id = :run_id and item.state = 'drafted' and item.validated_hash is null
     order by md5(item.reseller_id || :salt) limit :block
     """  # noqa: S608 - made of constants only
+)
+
+_BUYER = text(
+    f"select {BUYER_SQL} as buyer, cast(:seller as jsonb) as seller from reseller where reseller.id = :reseller_id"  # noqa: S608 - made of constants only
 )
 
 _ANNEX = text(
@@ -108,6 +112,28 @@ async def final_invoices(
     allowances = await _allowances(session, invoices)
     annex = await _annex(session, invoices) if with_annex else {}
     return [_final(each, lines, allowances, replaced, annex) for each in invoices]
+
+
+async def page_facts(session: AsyncSession, invoice: Invoice, *, issuer: Issuer, today: date) -> InvoiceFacts:
+    """Return what the page of an invoice is made of; a draft as if it were issued today."""
+    if invoice.status == InvoiceStatus.FINAL:
+        (facts,) = await final_invoices(session, [invoice.id])
+        return facts
+    parties = (await session.execute(_BUYER, {"reseller_id": invoice.reseller_id, "seller": seller_json(issuer)})).one()
+    lines, allowances = await _lines(session, [invoice]), await _allowances(session, [invoice])
+    replaced, annex = await _replaced(session, [invoice]), await _annex(session, [invoice])
+    return InvoiceFacts(
+        invoice,
+        number_of(issuer.series, today.year, PROVISIONAL_SEQUENCE),
+        today,
+        today + timedelta(days=issuer.payment_days),
+        buyer=parties.buyer,
+        seller=parties.seller,
+        lines=lines.get(invoice.id, ()),
+        allowances=allowances.get(invoice.id, ()),
+        replaces=replaced.get(invoice.id),
+        annex=annex.get(invoice.id, ()),
+    )
 
 
 async def credit_note_facts(session: AsyncSession, credit_note: CreditNote) -> CreditNoteFacts:

@@ -10,9 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.composition import open_context
 from billing import invoices, runs
+from billing.composing import compose_invoice
 from billing.document_models import DocumentKind
-from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceRun, ItemState
+from billing.document_sources import page_facts
+from billing.documents.html import render_html
+from billing.models import Invoice, InvoiceLine, InvoiceRun, ItemState
 from billing.stored_documents import get_document
+from provisioning.core.clock import berlin_day
 from provisioning.core.settings import Settings
 
 SHOWN_MAX = 50
@@ -51,9 +55,12 @@ async def parked_table(session: AsyncSession, of_run: InvoiceRun, option: str) -
 
 
 async def read_invoice(
-    name: str, kinds: Iterable[str]
-) -> tuple[Invoice, Sequence[InvoiceLine], Sequence[InvoiceAllowance], Mapping[str, bytes]]:
-    """An invoice by number or id, and the stored files that are asked for. Raises Exit with a sentence."""
+    name: str, kinds: Iterable[str], *, with_page: bool
+) -> tuple[Invoice, Sequence[InvoiceLine], Mapping[str, bytes], str]:
+    """An invoice by number or id with its lines, the stored files that are asked for, and its page or "".
+
+    Raises Exit with a sentence.
+    """
     async with open_context(Settings()) as context, context.database.as_system() as session:
         if name.startswith("inv_"):
             found = await invoices.get_invoice(session, None, name)
@@ -63,8 +70,11 @@ async def read_invoice(
                 stop(f"There is no invoice {name}. `postfachwerk invoice show` lists the newest.")
             found = by_number
         files = {kind: (await get_document(session, found, DocumentKind(kind))).content for kind in kinds}
-        lines, allowances = await invoices.lines_of(session, found), await invoices.allowances_of(session, found)
-        return found, lines, allowances, files
+        page = ""
+        if with_page:
+            today = berlin_day(context.clock.now())
+            page = render_html(compose_invoice(await page_facts(session, found, issuer=context.issuer, today=today)))
+        return found, await invoices.lines_of(session, found), files, page
 
 
 def stop(message: str) -> NoReturn:

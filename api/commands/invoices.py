@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.commands.invoice_reading import SHOWN_MAX, parked_table, read_invoice, stop
 from api.composition import open_context
 from billing import differences, invoices, rating, runs, terms
-from billing.documents.html import render_invoice
 from billing.models import UNFINISHED, Invoice, InvoiceLine, InvoiceRun, RunState
 from billing.money import format_eur
 from billing.periods import BillingMonth, BillingPeriod, berlin_day, periods_closing
@@ -283,8 +282,8 @@ def show(
         _console().print(asyncio.run(_list(of_run)))
         return
     wanted = {"pdf": pdf, "xrechnung": xml}
-    found, lines, allowances, files = asyncio.run(
-        read_invoice(invoice, [kind for kind, path in wanted.items() if path])
+    found, lines, files, page = asyncio.run(
+        read_invoice(invoice, [kind for kind, path in wanted.items() if path], with_page=html)
     )
     for kind, path in wanted.items():
         if path:
@@ -292,7 +291,7 @@ def show(
     if pdf or xml:
         return
     if html:
-        typer.echo(render_invoice(found, lines, allowances=allowances))
+        typer.echo(page)
         return
     issued = f"issued {found.issued_on}, due {found.due_on}" if found.number else "draft"
     title = f"Invoice {found.number or found.id}, {found.period_starts_on:%Y-%m}, {issued}"

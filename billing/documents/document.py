@@ -290,7 +290,8 @@ class Document:
     """One document as it is issued. Raises ValueError for what no profile could express.
 
     `buyer_reference` (BT-10) is the Leitweg-ID of an authority and else the customer's number. `logo` is a PNG or
-    JPEG. Lines of one `group` stand together.
+    JPEG. Lines of one `group` stand together. A draft has a number and days that are provisional, so that what people
+    read shows none of them and asks for no money.
     """
 
     type_code: DocumentType
@@ -315,6 +316,7 @@ class Document:
     rounding_cents: int = 0
     annex: tuple[AnnexEntry, ...] = ()
     logo: bytes | None = None
+    is_draft: bool = False
 
     def __post_init__(self) -> None:
         if not self.lines:

@@ -90,7 +90,7 @@ def sheet_of(document: Document) -> Sheet:
     return Sheet(
         language=language,
         title=title_of(document),
-        number=document.number,
+        number=_number(document),
         sender=" · ".join((seller.name, seller.address.street, f"{seller.address.postcode} {seller.address.city}")),
         seller_name=seller.name,
         recipient=tuple(_recipient(document)),
@@ -115,6 +115,10 @@ def title_of(document: Document) -> str:
         return text("invoice", document.language)
     in_full = document.corrects is not None and document.corrects.in_full
     return text("cancellation" if in_full else "correction", document.language)
+
+
+def _number(document: Document) -> str:
+    return text("draft", document.language) if document.is_draft else document.number
 
 
 def _subject(document: Document) -> str | None:
@@ -148,8 +152,9 @@ def _is_abroad(document: Document) -> bool:
 
 def _facts(document: Document) -> Iterator[Pair]:
     language, buyer = document.language, document.buyer
-    yield text("number_of_correction" if document.is_correction else "number", language), document.number
-    yield text("issued_on", language), format_day(document.issued_on, language)
+    yield text("number_of_correction" if document.is_correction else "number", language), _number(document)
+    if not document.is_draft:
+        yield text("issued_on", language), format_day(document.issued_on, language)
     if document.period:
         first, last = (format_day(day, language) for day in (document.period.starts_on, document.period.last_on))
         yield text("period", language), f"{first} – {last}"
@@ -281,9 +286,9 @@ def _remarks(document: Document) -> Iterator[str]:
 
 
 def _payment(document: Document) -> PaymentBox:
-    payload = girocode_of(document)
+    payload = girocode_of(document) if _moves_money(document) else None
     return PaymentBox(
-        sentence=_payment_sentence(document),
+        sentence=text("draft_unpayable", document.language) if document.is_draft else _payment_sentence(document),
         particulars=tuple(_particulars(document)) if _moves_money(document) else (),
         girocode=qr_svg(payload) if payload else None,
         girocode_caption=text("girocode", document.language),
@@ -291,7 +296,7 @@ def _payment(document: Document) -> PaymentBox:
 
 
 def _moves_money(document: Document) -> bool:
-    return not document.is_correction and document.totals.payable_cents > 0
+    return not (document.is_draft or document.is_correction) and document.totals.payable_cents > 0
 
 
 def _payment_sentence(document: Document) -> str:

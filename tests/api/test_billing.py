@@ -1,12 +1,16 @@
 """Previews and invoices over HTTP, as a reseller reads them."""
 
 import base64
+import html
+import io
+import re
 from collections.abc import Awaitable, Callable
 from datetime import date
 from hashlib import sha256
 
 import httpx
 import pytest
+from pypdf import PdfReader
 
 from billing import runs
 from billing.rating import Tier
@@ -264,6 +268,21 @@ class TestPage:
         assert english.headers["content-language"] == "en"
         assert "Invoice PF-2026-000001" in english.text
         assert (await tenant.client.get(path, params={"language": "fr"})).status_code == 422
+
+    async def test_it_has_every_word_of_the_stored_pdf_and_the_code_to_pay_with(
+        self, office: MakeBilled, database: Database
+    ) -> None:
+        tenant = await office(language="en")
+        await bill(database)
+        path = f"/v1/invoices/{(await only_invoice(tenant))['id']}"
+        page, pdf = await tenant.client.get(f"{path}/html"), await tenant.client.get(f"{path}/pdf")
+        assert page.headers["content-language"] == "en"
+        assert "<svg" in page.text
+        shown = html.unescape(re.sub(r"<(style|svg)\b.*?</\1>|<[^>]+>", " ", page.text, flags=re.DOTALL))
+        printed = " ".join(each.extract_text() for each in PdfReader(io.BytesIO(pdf.content)).pages).split()
+        # A narrow column breaks long addresses; only paper has pages to number.
+        assert [word for word in printed if word not in shown and word not in ("Page", "1", "2")] == []
+        assert "Annex: mailboxes and days" in shown
 
     async def test_the_policy_lets_nothing_in_but_the_pages_own_style(
         self, office: MakeBilled, database: Database

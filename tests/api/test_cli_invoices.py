@@ -20,6 +20,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from api.commands import invoices
+from billing import runs
 from billing.periods import BillingMonth, berlin_day
 from provisioning.core.database import Database
 from provisioning.core.errors import AppError
@@ -96,6 +97,10 @@ async def numbers(database: Database) -> list[int]:
 
 async def events(database: Database) -> list[tuple[Any, ...]]:
     return await read(database, "select actor, action from audit_event where chain = 'operator' order by sequence")
+
+
+class Interrupted(Exception):
+    """As if the process had died after the first phase."""
 
 
 class TestRun:
@@ -198,6 +203,24 @@ class TestRead:
         assert page.startswith("<!doctype html>")
         assert f"Rechnung {number}" in page
         assert "Müller &amp; Söhne IT &lt;GmbH&gt;" in page
+
+    async def test_the_page_of_a_draft_says_that_it_is_one(self, fresh_database: Database, invoice: Invoice) -> None:
+        def stop_at_once(_at: runs.Progress) -> None:
+            raise Interrupted
+
+        await add_office(fresh_database, name="Müller & Söhne IT <GmbH>", language="en")
+        now = datetime(2025, 11, 1, 6, tzinfo=UTC)
+        async with fresh_database.as_system() as session:
+            run = await runs.start_run(session, BillingMonth(2025, 10), actor="operator", now=now)
+        with pytest.raises(Interrupted):
+            await runs.continue_run(fresh_database, run.id, now=now, issuer=ISSUER, on_progress=stop_at_once)
+        [(draft,)] = await read(fresh_database, "select id from invoice where status = 'draft'")
+        page = await invoice("show", draft, "--html")
+        assert "<h1>Invoice Draft</h1>" in page
+        assert "Please pay nothing." in page
+        assert "Müller &amp; Söhne IT &lt;GmbH&gt;" in page
+        assert "€9.10" in page
+        assert "PF-20" not in page
 
     async def test_what_is_not_there_is_said_with_the_way_on(self, invoice: Invoice) -> None:
         assert "`postfachwerk invoice show` lists the newest" in await invoice("show", "PF-2020-000001", expected=1)

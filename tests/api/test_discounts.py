@@ -59,7 +59,7 @@ async def test_a_coupon_becomes_a_discount_that_lowers_preview_invoice_and_page(
         ]
     )
     page = (await tenant.client.get(f"/v1/invoices/{summary['id']}/html")).text
-    for shown in ("Summe der Positionen", "Neukunden (10 %)", "-0,79 €", "Guthaben", "-1,11 €"):
+    for shown in ("Summe der Positionen", "Neukunden (10 % von 7,90 €)", "-0,79 €", "Guthaben", "-1,11 €"):
         assert shown in page
     credit = (await tenant.client.get("/v1/credits")).json()
     assert credit["balance_cents"] == 0

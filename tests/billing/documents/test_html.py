@@ -54,6 +54,16 @@ def test_the_code_to_pay_with_stands_on_transfers_only() -> None:
     assert "<svg" not in render_html(CORPUS["debit"])
 
 
+@pytest.mark.parametrize(("language", "said"), [("de", "Rechnung Entwurf"), ("en", "Invoice Draft")])
+def test_a_draft_says_so_and_asks_for_no_money(language: str, said: str) -> None:
+    draft = document(is_draft=True, language=language)
+    page = render_html(draft)
+    assert f"<h1>{said}</h1>" in page
+    provisional = (draft.number, "01.12.2026", "2026-12-01", "15.12.2026", "2026-12-15", "IBAN", "<svg")
+    assert [each for each in provisional if each in page] == []
+    assert "Müller &amp; Söhne IT-Systeme GmbH" in page
+
+
 @pytest.mark.parametrize(
     ("name", "title"),
     [
