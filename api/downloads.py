@@ -1,16 +1,19 @@
 """Files to download: written to the end before the answer begins, so that none is sent that would break off."""
 
+import base64
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from datetime import datetime
+from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any
 
 from fastapi import Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from api.deps import Call
 from billing.exports import Export, Format, write_export
-from billing.periods import BillingMonth
+from billing.periods import BillingMonth, berlin_day
 
 PERIOD_PATTERN = "^(20[2-9][0-9]|2100)-(0[1-9]|1[0-2])$"
 Period = Annotated[
@@ -66,9 +69,39 @@ def export_responses(shape: type[Any]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def month_of(call: Call, period: str | None) -> BillingMonth:
+def month_of(now: datetime, period: str | None) -> BillingMonth:
     """The month that is named, or the last one."""
-    return BillingMonth.parse(period) if period else BillingMonth.containing(call.today).previous()
+    return BillingMonth.parse(period) if period else BillingMonth.containing(berlin_day(now)).previous()
+
+
+def send_bytes(content: bytes, filename: str, media_type: str) -> StreamingResponse:
+    """The answer with a file that is whole in memory."""
+    with ExitStack() as opened:
+        file = opened.enter_context(open_file())
+        file.write(content)
+        opened.pop_all()  # the answer closes it
+    return send_file(file, filename, media_type)
+
+
+def send_page(page: str, language: str) -> HTMLResponse:
+    """The answer with a page of `billing.documents.html`, which may load, run and send nothing."""
+    headers = {
+        "Content-Language": language,
+        "Content-Security-Policy": _policy(page),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    return HTMLResponse(page, headers=headers)
+
+
+def _policy(page: str) -> str:
+    """Of styles only the page's own, which comes before any text from outside; of pictures those that are in it."""
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.exports import Export
-from billing.periods import BillingMonth
+from billing.money import Language
+from billing.periods import BillingMonth, BillingPeriod, period_beginning
 from billing.preview import preview
 from provisioning.core.database import fetch
 from provisioning.core.errors import Conflict
@@ -26,8 +27,8 @@ STATEMENT_COLUMNS = (
 )
 TEXTS = frozenset({"customer_external_id", "customer_name"})
 
-# The days are those of the final invoice; of a month that has none yet, those of its preview, which come as a
-# parameter. The arithmetic is that of `billing.rating`: rounded once for each customer and class.
+# The days are those of the final invoice that was not cancelled; of a month that has none, those of its preview, which
+# come as a parameter. The arithmetic is that of `billing.rating`: rounded once for each customer and class.
 _PRICED = """
     select counted.*, base_days, resale.price_cents,
         (2 * mailbox_days * resale.price_cents + base_days) / (2 * base_days) as net_cents
@@ -41,6 +42,10 @@ _PRICED = """
             join invoice_line line on line.invoice_id = invoice.id
             where invoice.reseller_id = %(reseller_id)s and invoice.status = 'final'
                 and invoice.period_starts_on >= %(starts_on)s and invoice.period_starts_on < %(ends_on)s
+                and not exists (
+                    select from credit_note where credit_note.invoice_id = invoice.id
+                        and credit_note.reseller_id = %(reseller_id)s and credit_note.kind = 'cancellation'
+                )
             union all
             select customer_id, customer_name, service_class, mailbox_days, net_cents
             from jsonb_to_recordset(%(lines)s::jsonb) as line (
@@ -91,6 +96,10 @@ _IS_INVOICED = text(
     select exists (
         select from invoice where reseller_id = :reseller_id and status = 'final'
             and period_starts_on >= :starts_on and period_starts_on < :ends_on
+            and not exists (
+                select from credit_note where credit_note.invoice_id = invoice.id
+                    and credit_note.reseller_id = :reseller_id and credit_note.kind = 'cancellation'
+            )
     )
     """
 )
@@ -126,10 +135,13 @@ class Party:
 class Statement:
     """What one customer owes for a month, all that a document about it is made of: from the reseller, to the customer.
 
-    It holds nothing of what the reseller pays itself. `is_estimate` says that the month is not invoiced yet.
+    It holds nothing of what the reseller pays itself. `is_estimate` says that the month is not invoiced yet, or no
+    longer. `period` are the days it is about: those of the reseller's billing period that begins in the month.
     """
 
     month: BillingMonth
+    period: BillingPeriod
+    language: Language
     is_estimate: bool
     seller: Party
     buyer: Party
@@ -144,6 +156,7 @@ class Statement:
 class _Month:
     """A reseller's month, as parameters of the statements above."""
 
+    period: BillingPeriod
     is_estimate: bool
     parameters: Mapping[str, Any]
 
@@ -186,6 +199,8 @@ async def get_statement(
     rows = await _priced_lines(session, read)
     return Statement(
         month,
+        read.period,
+        "en" if reseller.language == "en" else "de",
         read.is_estimate,
         seller=Party(
             reseller.id,
@@ -219,6 +234,8 @@ async def statement_lines(
 async def _read_month(
     session: AsyncSession, reseller_id: str, month: BillingMonth, customer_id: str | None, *, now: datetime
 ) -> _Month:
+    anchor_day = (await get_reseller(session, reseller_id)).billing_anchor_day
+    period = period_beginning(month, anchor_day)
     of_month = {"reseller_id": reseller_id, "starts_on": month.starts_on, "ends_on": month.ends_on}
     is_invoiced = await session.scalar(_IS_INVOICED, of_month)
     lines: list[dict[str, Any]] = []
@@ -227,11 +244,11 @@ async def _read_month(
     parameters = {
         **of_month,
         "customer_id": customer_id,
-        "base_days": month.days,
+        "base_days": period.days,
         "lines": json.dumps(lines),
         "is_estimate": not is_invoiced,
     }
-    return _Month(not is_invoiced, parameters)
+    return _Month(period, not is_invoiced, parameters)
 
 
 async def _priced_lines(session: AsyncSession, read: _Month) -> list[Any]:

@@ -10,11 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.composition import open_context
 from billing import invoices, runs
-from billing.composing import compose_invoice
 from billing.document_models import DocumentKind
-from billing.document_sources import page_facts
-from billing.documents.html import render_html
 from billing.models import Invoice, InvoiceLine, InvoiceRun, ItemState
+from billing.pages import invoice_page
 from billing.stored_documents import get_document
 from provisioning.core.clock import berlin_day
 from provisioning.core.settings import Settings
@@ -73,7 +71,10 @@ async def read_invoice(
         page = ""
         if with_page:
             today = berlin_day(context.clock.now())
-            page = render_html(compose_invoice(await page_facts(session, found, issuer=context.issuer, today=today)))
+            try:
+                page, _ = await invoice_page(session, found, language=None, issuer=context.issuer, today=today)
+            except ValueError as error:
+                stop(f"{found.number or found.id} cannot be shown as a page: {error}.")
         return found, await invoices.lines_of(session, found), files, page
 
 

@@ -1,9 +1,6 @@
 """What was billed: final invoices, as JSON and as a page to print."""
 
-import asyncio
-import base64
 from datetime import date
-from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -11,12 +8,11 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
 from api.deps import Call, Requires
+from api.downloads import send_page
 from api.paging import Page, PageDep
 from api.routing import Route
 from billing import invoices, vat
-from billing.composing import compose_invoice
-from billing.document_sources import page_facts
-from billing.documents.html import render_html
+from billing.pages import invoice_page
 from billing.periods import BillingMonth
 from billing.terms import AllowanceKind
 from provisioning.core.ids import ID_PATTERN
@@ -292,17 +288,10 @@ async def page_of(
 ) -> Response:
     """What its PDF says, as one file without anything from elsewhere, for screen and A4 paper."""
     invoice = await invoices.get_invoice(call.session, call.reseller_id, invoice_id)
-    facts = await page_facts(call.session, invoice, issuer=call.context.issuer, today=call.today)
-    document = compose_invoice(facts, language)
-    # An annex of thousands of mailboxes takes its time, which others need not wait for.
-    page = await asyncio.to_thread(render_html, document)
-    headers = {
-        "Content-Language": document.language,
-        "Content-Security-Policy": _policy(page),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-    }
-    return HTMLResponse(page, headers=headers)
+    page, shown_in = await invoice_page(
+        call.session, invoice, language=language, issuer=call.context.issuer, today=call.today
+    )
+    return send_page(page, shown_in)
 
 
 @router.get(
@@ -316,13 +305,3 @@ async def annex(invoice_id: InvoiceId, call: Read, page: PageDep) -> Response:
     invoice = await invoices.get_invoice(call.session, call.reseller_id, invoice_id)
     rows = await invoices.annex(call.session, invoice, limit=page.fetch, after=page.after)
     return await call.answer(page.page(rows, AnnexEntryView.model_validate, lambda row: row.mailbox_id))
-
-
-def _policy(page: str) -> str:
-    """Nothing may be loaded, run or sent; of styles only the page's own, which comes before any text from outside."""
-    style = page.partition("<style>")[2].partition("</style>")[0]
-    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )

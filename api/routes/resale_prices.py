@@ -14,15 +14,17 @@ from api.routing import Day, Route
 from billing import resale_prices
 from billing.export_models import ResalePrice
 from billing.resale_prices import PRICE_CENTS_MAX
+from billing.terms import Product
 from provisioning.core.ids import ID_PATTERN
-from provisioning.terms import ServiceClass
 
 router = APIRouter(prefix="/v1", tags=["billing"], route_class=Route)
 
 Read = Annotated[Call, Depends(Requires("billing:read"), scope="function")]
 Write = Annotated[Call, Depends(Requires("resale_prices:write"), scope="function")]
 ResalePriceId = Annotated[str, Path(pattern=f"^rsp_{ID_PATTERN}$", description="rsp_…")]
-PriceCents = Annotated[int, Field(ge=0, le=PRICE_CENTS_MAX, strict=True, description="A mailbox and month, net.")]
+PriceCents = Annotated[
+    int, Field(ge=0, le=PRICE_CENTS_MAX, strict=True, description="A mailbox or unit and month, net.")
+]
 
 _EXAMPLE: dict[str, Any] = {
     "service_class": "exchange",
@@ -37,7 +39,7 @@ class NewResalePrice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    service_class: ServiceClass
+    service_class: Product = Field(description="A class of service, or an add-on.")
     price_cents: PriceCents
     valid_from: Day
     customer_id: str | None = Field(
@@ -67,7 +69,7 @@ class ResalePriceView(BaseModel):
     )
 
     id: str
-    service_class: ServiceClass
+    service_class: Product
     price_cents: int
     valid_from: date
     customer_id: str | None = Field(description="null: for all customers.")

@@ -158,7 +158,7 @@ async def list_(
     format: FileFormat = "json",  # noqa: A002 - the name of the query parameter
 ) -> Response:
     """By name, with your margin. For your eyes: what a customer may see is its statement."""
-    month = month_of(call, period)
+    month = month_of(call.now, period)
     export = await margins(call.session, call.reseller_id, month, now=call.now)
     return await send_export(call, export, format, name=f"statements-{month}")
 
@@ -180,7 +180,7 @@ async def read(
     format: FileFormat = "json",  # noqa: A002 - the name of the query parameter
 ) -> Response:
     """At your resale prices, ready to be billed on."""
-    month = month_of(call, period)
+    month = month_of(call.now, period)
     if format == "csv":
         lines = await statement_lines(call.session, call.reseller_id, customer_id, month, now=call.now)
         return await send_export(call, lines, "csv", name=f"statement-{month}-{customer_id}")

@@ -87,6 +87,6 @@ async def read(
 ) -> Response:
     """Always in the same order. For a month that is billed, the days of a customer and class are those of its invoice
     line. An operator that acts for nobody gets all resellers'."""
-    month = month_of(call, period)
+    month = month_of(call.now, period)
     export = usage(call.principal.reseller_id, month, customer_id=customer, now=call.now)
     return await send_export(call, export, format, name=f"usage-{month}")

@@ -7,7 +7,7 @@ module, so only the worker does.
 import io
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -19,7 +19,7 @@ from lxml import etree
 
 from billing.documents.document import Document
 from billing.documents.glyphs import code_points, printable
-from billing.documents.sheet import sheet_of
+from billing.documents.sheet import Sheet, sheet_of
 
 FACTUR_X: Final = "urn:factur-x:pdfa:CrossIndustryDocument:invoice:1p0#"
 ATTACHMENT: Final = "factur-x.xml"
@@ -51,24 +51,37 @@ def render_pdf(document: Document, xml: bytes) -> bytes:
     The same input gives the same bytes. A sign that no font has is printed as a white square; the XML keeps it.
     Raises UnprintableDocument with the layout's own words.
     """
-    sheet = json.dumps(_printable(asdict(sheet_of(document))), ensure_ascii=False)
-    logo = json.dumps(list(document.logo)) if document.logo else ""
-    issued_at = datetime.combine(document.issued_on, time(), tzinfo=UTC)
+    laid_out = _laid_out(sheet_of(document), xml=xml, logo=document.logo, on=document.issued_on)
+    return _with_factur_x_metadata(laid_out)
+
+
+def render_sheet(sheet: Sheet, *, logo: bytes | None, on: date) -> bytes:
+    """Return the PDF of a sheet that no XML belongs to, dated `on` a day; `logo` is a PNG or JPEG.
+
+    Archivable, accessible and the same bytes each time, like an invoice. Raises UnprintableDocument.
+    """
+    return _laid_out(sheet, xml=b"", logo=logo, on=on)
+
+
+def _laid_out(sheet: Sheet, *, xml: bytes, logo: bytes | None, on: date) -> bytes:
+    words = json.dumps(_printable(asdict(sheet)), ensure_ascii=False)
+    picture = json.dumps(list(logo)) if logo else ""
+    dated = datetime.combine(on, time(), tzinfo=UTC)
     try:
         with _compiling:
             laid_out = _compiler().compile(
                 input=_layout(),
                 format="pdf",
-                sys_inputs={"sheet": sheet, "xml": xml.decode(), "logo": logo},
+                sys_inputs={"sheet": words, "xml": xml.decode(), "logo": picture},
                 # Archivable with the meaning of every glyph and a reading order, and accessible.
                 pdf_standards=["a-3a", "ua-1"],
-                timestamp=int(issued_at.timestamp()),
+                timestamp=int(dated.timestamp()),
             )
     except typst.TypstError as error:
         raise UnprintableDocument(error.message) from error
     if not isinstance(laid_out, bytes):
         raise UnprintableDocument("the layout made more than one file")
-    return _with_factur_x_metadata(laid_out)
+    return laid_out
 
 
 @lru_cache(maxsize=1)

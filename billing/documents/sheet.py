@@ -11,6 +11,7 @@ from billing.documents.document import (
     Document,
     Line,
     NonSepaTransfer,
+    Period,
     SepaDirectDebit,
     SepaTransfer,
     Unit,
@@ -64,7 +65,10 @@ class Annex:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """All texts of a document. `page` keeps the places {page} and {pages}, which only the layout knows."""
+    """All texts of a document. `page` keeps the places {page} and {pages}, which only the layout knows.
+
+    `payment` is None where nothing is said of it, as on a statement.
+    """
 
     language: Language
     title: str
@@ -79,7 +83,7 @@ class Sheet:
     sums: tuple[Pair, ...]
     total: Pair
     remarks: tuple[str, ...]
-    payment: PaymentBox
+    payment: PaymentBox | None
     footer: tuple[tuple[str, ...], ...]
     annex: Annex | None
     page: str
@@ -96,7 +100,7 @@ def sheet_of(document: Document) -> Sheet:
         recipient=tuple(_recipient(document)),
         facts=tuple(_facts(document)),
         subject=_subject(document),
-        heads=tuple(text(name, language) for name in ("position", "description", "quantity", "unit_price", "amount")),
+        heads=heads_of(language),
         groups=_groups(document),
         sums=tuple(_sums(document)),
         total=_total(document),
@@ -104,9 +108,17 @@ def sheet_of(document: Document) -> Sheet:
         payment=_payment(document),
         footer=_footer(document),
         annex=_annex(document),
-        # The places are filled in by the layout, so they are handed through.
-        page=text("page", language, page="{page}", pages="{pages}"),
+        page=page_of(language),
     )
+
+
+def heads_of(language: Language) -> tuple[str, ...]:
+    return tuple(text(name, language) for name in ("position", "description", "quantity", "unit_price", "amount"))
+
+
+def page_of(language: Language) -> str:
+    # The places are filled in by the layout, so they are handed through.
+    return text("page", language, page="{page}", pages="{pages}")
 
 
 def title_of(document: Document) -> str:
@@ -136,10 +148,10 @@ def _recipient(document: Document) -> Iterator[str]:
     yield document.buyer.name
     if document.buyer.contact_name:
         yield document.buyer.contact_name
-    yield from _address_lines(document.buyer.address, with_country=_is_abroad(document))
+    yield from address_lines(document.buyer.address, with_country=_is_abroad(document))
 
 
-def _address_lines(address: Address, *, with_country: bool) -> Iterator[str]:
+def address_lines(address: Address, *, with_country: bool) -> Iterator[str]:
     yield from (line for line in (address.street, address.line_two, address.line_three) if line)
     yield f"{address.postcode} {address.city}"
     if with_country:
@@ -179,20 +191,20 @@ def _groups(document: Document) -> tuple[Group, ...]:
         Group(
             name=name,
             net=format_eur(sum(line.net_cents for _, line in lines), document.language),
-            rows=tuple(_row(position, line, document) for position, line in lines),
+            rows=tuple(row_of(position, line, document.language, document.period) for position, line in lines),
         )
         for name, lines in document.groups
     )
 
 
-def _row(position: int, line: Line, document: Document) -> Row:
-    language = document.language
+def row_of(position: int, line: Line, language: Language, period: Period | None) -> Row:
+    """Return a line as it is printed; its own period only where that is not the document's."""
     price = format_eur(line.price_cents, language)
     is_part = line.base_quantity != 1
     return Row(
         position=str(position),
         name=line.name,
-        details=tuple(_details(line, document)),
+        details=tuple(_details(line, language, period)),
         quantity=_quantity(line.quantity, line.unit, language),
         price=text("per", language, price=price, base=_quantity(line.base_quantity, line.unit, language))
         if is_part
@@ -201,14 +213,14 @@ def _row(position: int, line: Line, document: Document) -> Row:
     )
 
 
-def _details(line: Line, document: Document) -> Iterator[str]:
+def _details(line: Line, language: Language, period: Period | None) -> Iterator[str]:
     """The description, then what identifies and explains the line in one row of its own, then its allowances."""
-    language, explained = document.language, []
+    explained = []
     if line.description:
         yield line.description
     if line.sku:
         explained.append(text("sku", language, sku=line.sku))
-    if line.period and line.period != document.period:
+    if line.period and line.period != period:
         days = (format_day(day, language) for day in (line.period.starts_on, line.period.last_on))
         explained.append(" – ".join(days))
     if line.base_quantity != 1 or line.allowances:
@@ -338,7 +350,7 @@ def _particulars(document: Document) -> Iterator[Pair]:
 
 def _footer(document: Document) -> tuple[tuple[str, ...], ...]:
     language, seller = document.language, document.seller
-    address = (seller.name, *_address_lines(seller.address, with_country=_is_abroad(document)))
+    address = (seller.name, *address_lines(seller.address, with_country=_is_abroad(document)))
     contact = (seller.contact.name, seller.contact.phone, seller.contact.email)
     ids = (
         ("vat_id", seller.vat_id if document.names_vat_ids else None),

@@ -19,7 +19,7 @@ from billing.documents.cii import Profile, build_xml
 from billing.documents.document import Document
 from billing.documents.pdf import UnprintableDocument, render_pdf
 from billing.iban import creditor_reference
-from tests.billing.documents.corpus import BUYER, CORPUS, customers, document, line, png
+from tests.billing.documents.corpus import BUYER, CORPUS, annex, customers, document, line, png
 
 RENDERED: dict[str, bytes] = {}
 
@@ -91,6 +91,13 @@ def test_the_metadata_describes_the_fields_of_factur_x_in_the_one_list_of_schema
     assert len(packet.findall(".//ext:schemas", space)) == 1
     described = packet.xpath(".//rdf:li[schema:prefix='fx']//property:name/text()", namespaces=space)
     assert described == ["DocumentFileName", "DocumentType", "Version", "ConformanceLevel"]
+
+
+def test_signs_are_printed_as_they_were_typed() -> None:
+    stay = replace(annex(1)[0], mailbox="v3x5wmn9@x.example", group="3x5 -> 4x4")
+    _, page = pages(render(document(annex=(stay,))))
+    assert "v3x5wmn9@x.example" in page
+    assert "3x5 -> 4x4" in page
 
 
 @pytest.mark.parametrize(
