@@ -9,7 +9,7 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from api.commands import dunning, exports, invoices, keys, payments
+from api.commands import dunning, exports, invoice_numbers, invoices, keys, payments
 from api.composition import open_context, open_drivers
 from api.demo.run import demo
 from api.main import create_app
@@ -28,6 +28,7 @@ app = typer.Typer(
     "as many `work` as you like, with POSTFACHWERK_DATABASE_URL set. Every setting stands in the README.",
 )
 app.add_typer(keys.app, name="key")
+invoices.app.command("numbers")(invoice_numbers.numbers)
 app.add_typer(invoices.app, name="invoice")
 payments.app.command("dunning")(dunning.dun)
 app.add_typer(payments.app, name="payments")
