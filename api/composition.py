@@ -54,7 +54,6 @@ async def open_context(settings: Settings, *, test_clock: TestClock | None = Non
                 public_url=settings.public_url.rstrip("/"),
                 service_domain=settings.service_domain,
                 restore_days=settings.restore_days,
-                creditor_id=settings.creditor_id,
                 gateway=gateway,
                 policy=policy_of(settings),
                 price_notice_days=settings.price_notice_days,

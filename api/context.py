@@ -14,9 +14,8 @@ from provisioning.resolver import Resolver, SandboxZone
 
 @dataclass(slots=True)
 class Context:
-    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer, without a
-    `creditor_id` nobody by direct debit, without `vies` no VAT id is checked (invoices that need one to be wait), and
-    without a `mailer` notices are listed only.
+    """`pepper` keys the hashes of API keys. Without a `gateway` everybody pays by transfer, without `vies`
+    no VAT id is checked (invoices that need one to be wait), and without a `mailer` notices are listed only.
 
     `test_clock` and `sandbox_zone` are there in demo and tests only.
     """
@@ -30,7 +29,6 @@ class Context:
     public_url: str = "http://127.0.0.1:8000"
     service_domain: str = "postfachwerk.example"
     restore_days: int = 30
-    creditor_id: str | None = None
     gateway: Gateway | None = None
     policy: CollectionPolicy = field(default_factory=CollectionPolicy)
     vies: Vies | None = None

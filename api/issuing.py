@@ -41,6 +41,8 @@ def issuer_of(settings: Settings) -> Issuer:
         legal_info=settings.issuer_legal_info,
         series=settings.invoice_series,
         payment_days=settings.payment_days,
+        creditor_id=settings.creditor_id,
+        has_gateway=settings.stripe_api_key is not None,
     )
 
 

@@ -19,11 +19,11 @@ from billing.documents.document import (
     Line,
     Period,
     Seller,
-    SepaTransfer,
     Unit,
 )
 from billing.documents.gate import check
 from billing.documents.html import render_html
+from billing.documents.payment_means import SepaTransfer
 from billing.documents.pdf import render_pdf
 from billing.documents.regimes import standard
 

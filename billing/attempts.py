@@ -16,7 +16,14 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from billing.gateways.base import KEY_REUSED, METHOD_UNUSABLE, ChargeRequest, RefundRequest
+from billing.gateways.base import (
+    BELOW_MINIMUM,
+    KEY_REUSED,
+    METHOD_UNUSABLE,
+    MINIMUM_CENTS,
+    ChargeRequest,
+    RefundRequest,
+)
 from billing.payment_models import AttemptKind, Payment, PaymentAttempt, PaymentMethod
 from provisioning.core.ids import new_id
 
@@ -30,7 +37,6 @@ QUIET = timedelta(minutes=10)
 TAKE_OVER = timedelta(minutes=1)
 
 NOT_CARRIED_OUT = "not_carried_out"
-BELOW_MINIMUM = "amount_too_small"
 UNEXPECTED_STATE = "payment_intent_unexpected_state"
 AUTHENTICATION = ("authentication_required", "authentication_not_handled")
 
@@ -85,7 +91,7 @@ class CollectionPolicy:
     that had to confirm comes back to.
     """
 
-    minimum_cents: int = 50
+    minimum_cents: int = MINIMUM_CENTS
     retry_days: tuple[int, ...] = (3, 5, 7)
     return_fee_cents: int = 0
     return_url: str = "http://127.0.0.1:8000/"

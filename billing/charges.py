@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from billing import attempts
 from billing.attempts import CollectionPolicy, Verdict, body_of, open_attempt, verdict_on
-from billing.gateways.base import ChargeRequest
+from billing.gateways.base import BELOW_MINIMUM, DEBIT_DAYS, ChargeRequest
 from billing.methods import find_customer_id, find_default
 from billing.models import Invoice
 from billing.payment_models import (
@@ -24,9 +24,6 @@ from billing.payment_models import (
 )
 from billing.periods import berlin_day
 from billing.settlement import attempts_in, due_cents, restate
-
-# Stripe takes a day for a SEPA debit that lies this many days ahead.
-DEBIT_DAYS = range(3, 16)
 
 
 async def open_charge(
@@ -48,7 +45,7 @@ async def open_charge(
     small = await _small_ones(session, payment, policy=policy)
     amount = due + sum(cents for _, cents in small)
     if amount < policy.minimum_cents:
-        payment.error_code = attempts.BELOW_MINIMUM
+        payment.error_code = BELOW_MINIMUM
         await restate(session, payment, now=now)
         return None
     for each, _ in small:
@@ -146,7 +143,7 @@ async def _small_ones(
     return [
         (each, cents)
         for each, cents in due
-        if 0 < cents < policy.minimum_cents or (cents > 0 and each.error_code == attempts.BELOW_MINIMUM)
+        if 0 < cents < policy.minimum_cents or (cents > 0 and each.error_code == BELOW_MINIMUM)
     ]
 
 

@@ -19,13 +19,13 @@ from billing.documents.document import (
     Line,
     Period,
     Seller,
-    SepaTransfer,
     Tax,
     TaxCategory,
     Unit,
 )
 from billing.documents.regimes import standard
 from billing.documents.texts import text
+from billing.means import means_of
 from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceStatus
 from billing.money import Language
 from billing.rating import KIND_WORDS
@@ -152,7 +152,8 @@ def compose_credit_note(facts: CreditNoteFacts) -> Document:
         notes=(note.reason,),
         language=_language(facts.corrected.buyer),
         currency=note.currency,
-        **_common(facts.corrected),
+        # What it gives back, it gives back whatever paid the invoice.
+        **(_common(facts.corrected) | {"prepaid_cents": 0}),
     )
     sums = document.totals
     if (sums.net_cents, sums.tax_cents) != (note.net_cents, note.tax_cents):
@@ -161,12 +162,16 @@ def compose_credit_note(facts: CreditNoteFacts) -> Document:
 
 
 def _common(facts: InvoiceFacts) -> dict[str, Any]:
-    """What a correction has in common with its invoice: parties, period, and where money goes."""
+    """What a correction has in common with its invoice: parties, period, and by what means money moves."""
     buyer, seller = facts.buyer, facts.seller
+    means = means_of(
+        buyer, seller, gross_cents=facts.invoice.gross_cents, issued_on=facts.issued_on, due_on=facts.due_on
+    )
     return {
         "seller": _seller(seller),
         "buyer": _buyer(buyer),
-        "payment": SepaTransfer(seller["iban"], seller["name"], seller["bic"]),
+        "payment": means.payment,
+        "prepaid_cents": means.prepaid_cents,
         "buyer_reference": buyer.get("reference") or _buyer_number(buyer),
         "period": _period(facts.invoice),
     }

@@ -70,6 +70,8 @@ class Issuer:
 
     `series` begins every number, such as PF in PF-2026-000001; an invoice is due `payment_days` after its
     issue. Contact and phone are BT-41 and BT-42, register number and legal information BT-30 and BT-33.
+    `creditor_id` (BT-90) is for direct debits of its own, `has_gateway` says whether cards and accounts kept at Stripe
+    are charged.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Issuer:
     legal_info: str | None = None
     series: str = "PF"
     payment_days: int = 14
+    creditor_id: str | None = None
+    has_gateway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +222,9 @@ class Invoice(Table, table=True):
     `net_cents` is BT-109: the sum of its lines (BT-106) less `allowances_cents` (BT-107).
 
     `number` (BT-1) is `sequence` within `series` and `year` as printed. `buyer` (`billing.snapshots.BUYER_SQL`) and
-    `seller` (the fields of Issuer) are copies taken at finalisation. `replaces_id` is the cancelled invoice of the
-    same period that this one bills anew. Why there is no tax follows from `tax_category` (`billing.vat.EXEMPTIONS`);
-    `vat_check_id` is the evidence that a reverse charge rests on.
+    `seller` (the fields of Issuer) are copies taken at finalisation; how the buyer pays is in its copy. `replaces_id`
+    is the cancelled invoice of the same period that this one bills anew. Why there is no tax follows from
+    `tax_category` (`billing.vat.EXEMPTIONS`); `vat_check_id` is the evidence that a reverse charge rests on.
     """
 
     __tablename__ = "invoice"

@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from billing.attempts import BELOW_MINIMUM, NOT_CARRIED_OUT, CollectionPolicy, Verdict, next_attempt_at, verdict_on
-from billing.gateways.base import Intent, IntentStatus
+from billing.attempts import NOT_CARRIED_OUT, CollectionPolicy, Verdict, next_attempt_at, verdict_on
+from billing.gateways.base import BELOW_MINIMUM, Intent, IntentStatus
 from billing.methods import disable_method
 from billing.payment_models import (
     UNANSWERED,

@@ -14,8 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from billing.attempts import BELOW_MINIMUM
-from billing.gateways.base import Dispute, Refund
+from billing.gateways.base import BELOW_MINIMUM, Dispute, Refund
 from billing.methods import disable_method
 from billing.payment_models import (
     UNANSWERED,

@@ -209,12 +209,12 @@ async def assign(bank_entry_id: BankEntryId, wanted: Assignment, call: Settle) -
 )
 async def create_debits(call: Settle) -> Response:
     """Of every open payment whose reseller pays by direct debit. Take the file to the bank; its statement settles."""
-    issuer, creditor_id = call.context.issuer, call.context.creditor_id
-    if creditor_id is None:
+    issuer = call.context.issuer
+    if issuer.creditor_id is None:
         raise Conflict(
             "Set POSTFACHWERK_CREDITOR_ID to the creditor identifier of the Bundesbank.", code="creditor_id_missing"
         )
-    creditor = sepa.Creditor(issuer.name, issuer.iban, creditor_id, issuer.bic)
+    creditor = sepa.Creditor(issuer.name, issuer.iban, issuer.creditor_id, issuer.bic)
     actor = call.principal.key_id
     made = await debits.make_debits(call.session, creditor, actor=actor, notice_days=sepa.NOTICE_DAYS, now=call.now)
     await call.record("direct_debit.create", [made.file.id], count=made.file.count, total_cents=made.file.total_cents)

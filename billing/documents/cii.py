@@ -12,23 +12,20 @@ from typing import Final
 
 from lxml import etree
 
+from billing.documents.demand import demand_of, note_of
 from billing.documents.document import (
     Address,
     Adjustment,
-    Card,
     Document,
     ElectronicAddress,
     Line,
     LineAllowance,
-    NonSepaTransfer,
-    Payment,
     Period,
-    SepaDirectDebit,
-    SepaTransfer,
     Tax,
     TaxCategory,
     Totals,
 )
+from billing.documents.payment_means import Card, NonSepaTransfer, OnlineDebit, Payment, SepaDirectDebit, SepaTransfer
 from billing.documents.texts import text
 from billing.iban import creditor_reference
 
@@ -193,6 +190,8 @@ def _payment_means(means: Node, payment: Payment, document: Document) -> None:
             _add(account, "IBANID", _compact(payment.iban))
             _add(account, "AccountName", payment.account_name)
             _bic(means, payment.bic)
+        case OnlineDebit():
+            pass  # the code has no group of its own, and BG-19 would want the account
         case NonSepaTransfer():
             account = _child(means, "PayeePartyCreditorFinancialAccount")
             number = _compact(payment.account)
@@ -211,16 +210,19 @@ def payment_code(payment: Payment) -> str:
             return "59"
         case NonSepaTransfer():
             return "30"
+        case OnlineDebit():
+            return "68"
         case Card():
             return payment.code
 
 
 def _payment_terms(settlement: Node, document: Document) -> None:
     mandate = document.payment.mandate if isinstance(document.payment, SepaDirectDebit) else None
-    if not (document.payment_terms or document.due_on or mandate):
+    said = "\n".join(each for each in (note_of(demand_of(document)), document.payment_terms) if each)
+    if not (said or document.due_on or mandate):
         return
     terms = _child(settlement, "SpecifiedTradePaymentTerms")
-    _add(terms, "Description", document.payment_terms)
+    _add(terms, "Description", said)
     if document.payment_terms and document.payment_terms.rstrip().endswith("#"):
         terms[-1].text = f"{terms[-1].text}\n"  # the grammar of early payment discounts ends every line so (BR-DE-18)
     if document.due_on:

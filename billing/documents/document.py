@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from functools import cached_property
 
+from billing.documents.payment_means import Payment
 from billing.money import Language, round_half_up, tax_cents
 
 
@@ -127,47 +128,6 @@ class Buyer:
     number: str | None = None
     vat_id: str | None = None
     contact_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SepaTransfer:
-    """BT-81 is 58: the buyer transfers to `iban` (BT-84) of `account_name` (BT-85)."""
-
-    iban: str
-    account_name: str
-    bic: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SepaDirectDebit:
-    """BT-81 is 59: the seller collects under mandate BT-89 with creditor id BT-90 from BT-91 on `collected_on`."""
-
-    mandate: str
-    creditor_id: str
-    debtor_iban: str
-    collected_on: date
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """BT-81 is 54 (credit card) or 48 (bank card): charged to the card ending in `last4` (BT-87)."""
-
-    last4: str
-    code: str = "54"
-    brand: str | None = None
-    holder: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NonSepaTransfer:
-    """BT-81 is 30: a transfer to an account outside SEPA, `account` being an IBAN or a national number."""
-
-    account: str
-    account_name: str
-    bic: str | None = None
-
-
-Payment = SepaTransfer | SepaDirectDebit | Card | NonSepaTransfer
 
 
 @dataclass(frozen=True, slots=True)

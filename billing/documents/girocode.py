@@ -5,7 +5,8 @@ from typing import Final
 
 import segno
 
-from billing.documents.document import Document, SepaTransfer
+from billing.documents.document import Document
+from billing.documents.payment_means import SepaTransfer
 from billing.iban import creditor_reference
 
 NAME_LENGTH_MAX: Final = 70

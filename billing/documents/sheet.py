@@ -3,25 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from billing.documents.demand import Pair, day_of, demand_of, particulars_of, sentence_of
 from billing.documents.document import (
     Address,
     Adjustment,
     AnnexEntry,
-    Card,
     Document,
     Line,
-    NonSepaTransfer,
     Period,
-    SepaDirectDebit,
-    SepaTransfer,
     Unit,
 )
 from billing.documents.girocode import girocode_of, qr_svg
-from billing.documents.texts import format_day, format_rate, grouped_iban, text
-from billing.iban import creditor_reference
+from billing.documents.texts import format_day, format_rate, text
 from billing.money import Language, format_eur
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +164,8 @@ def _facts(document: Document) -> Iterator[Pair]:
     if document.period:
         first, last = (format_day(day, language) for day in (document.period.starts_on, document.period.last_on))
         yield text("period", language), f"{first} – {last}"
-    if _moves_money(document):
-        if isinstance(document.payment, SepaDirectDebit):
-            yield text("collected_on", language), format_day(document.payment.collected_on, language)
-        elif document.due_on:
-            yield text("due", language), format_day(document.due_on, language)
+    if day := day_of(demand_of(document)):
+        yield day
     reference = document.buyer_reference if document.buyer_reference != buyer.number else None
     found = (
         ("buyer_number", buyer.number),
@@ -298,54 +289,14 @@ def _remarks(document: Document) -> Iterator[str]:
 
 
 def _payment(document: Document) -> PaymentBox:
-    payload = girocode_of(document) if _moves_money(document) else None
+    demand = demand_of(document)
+    payload = girocode_of(document) if demand.moves_money else None
     return PaymentBox(
-        sentence=text("draft_unpayable", document.language) if document.is_draft else _payment_sentence(document),
-        particulars=tuple(_particulars(document)) if _moves_money(document) else (),
+        sentence=sentence_of(demand),
+        particulars=tuple(particulars_of(demand)),
         girocode=qr_svg(payload) if payload else None,
         girocode_caption=text("girocode", document.language),
     )
-
-
-def _moves_money(document: Document) -> bool:
-    return not (document.is_draft or document.is_correction) and document.totals.payable_cents > 0
-
-
-def _payment_sentence(document: Document) -> str:
-    language, payable = document.language, document.totals.payable_cents
-    amount = format_eur(abs(payable), language)
-    if payable == 0:
-        return text("nothing_to_pay", language)
-    if not _moves_money(document):
-        return text("refund", language, amount=amount)
-    match document.payment:
-        case SepaDirectDebit(collected_on=day):
-            return text("debit", language, amount=amount, day=format_day(day, language))
-        case Card(last4=last4, brand=brand):
-            return text("card", language, brand=f"{brand} " if brand else "", last4=last4)
-        case SepaTransfer() | NonSepaTransfer():
-            if document.due_on is None:
-                return text("pay_without_day", language, amount=amount)
-            return text("pay_by", language, amount=amount, day=format_day(document.due_on, language))
-
-
-def _particulars(document: Document) -> Iterator[Pair]:
-    language, payment = document.language, document.payment
-    match payment:
-        case SepaDirectDebit():
-            yield text("mandate", language), payment.mandate
-            yield text("creditor_id", language), payment.creditor_id
-            yield text("debtor_iban", language), grouped_iban(payment.debtor_iban)
-        case SepaTransfer():
-            yield text("holder", language), payment.account_name
-            yield "IBAN", grouped_iban(payment.iban)
-        case NonSepaTransfer():
-            yield text("holder", language), payment.account_name
-            yield text("bank", language), payment.account
-    if isinstance(payment, SepaTransfer | NonSepaTransfer):
-        if payment.bic:
-            yield "BIC", payment.bic
-        yield text("reference", language), grouped_iban(creditor_reference(document.number))
 
 
 def _footer(document: Document) -> tuple[tuple[str, ...], ...]:

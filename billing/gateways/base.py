@@ -168,6 +168,12 @@ METHOD_UNUSABLE = "payment_method_unusable"
 """It was detached, belongs to somebody else, or never was: refused without a code of the provider's own."""
 KEY_REUSED = "idempotency_error"
 """The same key came with another body: a fault of ours that is for people to look at, never for a new key."""
+BELOW_MINIMUM = "amount_too_small"
+
+MINIMUM_CENTS = 50
+"""What is charged at least; less waits for the next charge."""
+DEBIT_DAYS = range(3, 16)
+"""How many days ahead the day of a SEPA debit may lie that the provider is told; without one it debits at once."""
 
 
 class Gateway(Protocol):

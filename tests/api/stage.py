@@ -1,6 +1,6 @@
 """The application over a database of one's own, with all ids and keys that calls need, and a look at every table."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import httpx
@@ -94,8 +94,9 @@ _HASH = (
 def on_stage(database: Database, facts: Facts) -> Stage:
     """The one application, over another database, with a clock and a zone of its own."""
     clock, zone = TestClock(NOW), SandboxZone()
-    context = Context(database, clock, PEPPER, zone, ISSUER, BOOKS, test_clock=clock, sandbox_zone=zone)
-    context.gateway, context.creditor_id = paper_gateway(), CREDITOR_ID
+    issuer = replace(ISSUER, creditor_id=CREDITOR_ID, has_gateway=True)
+    context = Context(database, clock, PEPPER, zone, issuer, BOOKS, test_clock=clock, sandbox_zone=zone)
+    context.gateway = paper_gateway()
     app = create_app(context)
     # All applications of this process say the same of themselves, and to compose it takes longer than most tests.
     app.openapi_schema = app.openapi_schema or _document(app)

@@ -37,12 +37,12 @@ Invoice = Callable[..., Awaitable[str]]
 
 
 def environment(url: str) -> dict[str, str]:
-    seller = {name: value for name, value in asdict(ISSUER).items() if name not in ("series", "payment_days")}
+    seller = {name: value for name, value in asdict(ISSUER).items() if isinstance(value, str) and name != "series"}
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("POSTFACHWERK_")},
         "POSTFACHWERK_DATABASE_URL": url,
         "POSTFACHWERK_SECRET_KEY": "a secret for tests that is long enough",
-        **{f"POSTFACHWERK_ISSUER_{name.upper()}": value for name, value in seller.items() if value is not None},
+        **{f"POSTFACHWERK_ISSUER_{name.upper()}": value for name, value in seller.items()},
     }
 
 

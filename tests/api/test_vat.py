@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from api.context import Context
@@ -152,3 +153,11 @@ class TestSettings:
     def test_an_issuer_abroad_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="POSTFACHWERK_ISSUER_COUNTRY must be DE"):
             issuer_of(Settings(_env_file=None, database_url=None, issuer_country="AT"))
+
+    def test_what_is_collected_with_stands_in_the_copy_of_the_issuer(self) -> None:
+        key = SecretStr("sk_test_1")
+        bare = issuer_of(Settings(_env_file=None, database_url=None))
+        given = Settings(_env_file=None, database_url=None, creditor_id="DE98ZZZ09999999999", stripe_api_key=key)
+        set_up = issuer_of(given)
+        assert (set_up.creditor_id, set_up.has_gateway) == ("DE98ZZZ09999999999", True)
+        assert (bare.creditor_id, bare.has_gateway) == (None, False)

@@ -180,10 +180,12 @@ async def add_billable_resellers(database: Database, count: int, **details: Any)
     return resellers
 
 
-async def bill(database: Database, period: BillingPeriod = NOVEMBER, *, now: datetime = IN_DECEMBER) -> InvoiceRun:
+async def bill(
+    database: Database, period: BillingPeriod = NOVEMBER, *, now: datetime = IN_DECEMBER, issuer: Issuer = ISSUER
+) -> InvoiceRun:
     async with database.as_system() as session:
         run = await runs.start_run(session, period, actor="operator", now=now)
-    return await runs.continue_run(database, run.id, now=now, issuer=ISSUER)
+    return await runs.continue_run(database, run.id, now=now, issuer=issuer)
 
 
 async def read(database: Database, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

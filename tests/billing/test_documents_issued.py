@@ -10,14 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from billing import drafts, issuing, runs, validation
-from billing.document_sources import unvalidated_drafts
 from billing.documents.pdf import UnprintableDocument
-from billing.models import InvoiceRun, RunState
+from billing.models import RunState
 from provisioning.core.database import Database
 from tests.billing.ledger_factory import (
     IN_DECEMBER,
     ISSUER,
-    NOVEMBER,
     add_billable_resellers,
     add_customer,
     add_mailboxes,
@@ -25,37 +23,13 @@ from tests.billing.ledger_factory import (
     bill,
     read,
 )
+from tests.billing.run_steps import drive, drive_to, start, validate
 
 pytestmark = pytest.mark.anyio
 
 ITEMS = "select state, code from invoice_run_item order by state, code"
 # No scheme of the code list, so that the gate refuses it (BR-CL-25).
 UNKNOWN_SCHEME = {"electronic_address": "x", "electronic_address_scheme": "NONE"}
-
-
-async def start(database: Database) -> str:
-    async with database.as_system() as session:
-        return (await runs.start_run(session, NOVEMBER, actor="operator", now=IN_DECEMBER)).id
-
-
-async def drive(database: Database, run_id: str) -> InvoiceRun:
-    return await runs.continue_run(database, run_id, now=IN_DECEMBER, issuer=ISSUER)
-
-
-async def drive_to(database: Database, run_id: str, state: RunState) -> None:
-    """Advance without validating or rendering anything, which are other steps."""
-    for _ in range(20):
-        if (await runs.advance_run(database, run_id, now=IN_DECEMBER, issuer=ISSUER)).state is state:
-            return
-    pytest.fail(f"the run never came to be {state}")
-
-
-async def validate(database: Database, run_id: str) -> None:
-    async with database.as_system() as session:
-        day = date(2026, 12, 1)
-        found = await unvalidated_drafts(session, run_id, issuer=ISSUER, issued_on=day, salt="", limit=50)
-        run = await runs.get_run(session, run_id)
-        await validation.record(session, run, validation.judge(found), issuer=ISSUER)
 
 
 class TestValidating:

@@ -166,6 +166,7 @@ class TestRead:
             "reference": None,
             "electronic_address": None,
             "electronic_address_scheme": None,
+            "means": {},
         }
 
     async def test_lines_stand_by_customer_and_add_up_to_the_invoice(self, fresh_database: Database) -> None:

@@ -12,7 +12,6 @@ from billing.documents.document import (
     Adjustment,
     AnnexEntry,
     Buyer,
-    Card,
     Contact,
     Corrected,
     Document,
@@ -20,15 +19,13 @@ from billing.documents.document import (
     ElectronicAddress,
     Line,
     LineAllowance,
-    NonSepaTransfer,
     Period,
     Seller,
-    SepaDirectDebit,
-    SepaTransfer,
     Tax,
     TaxCategory,
     Unit,
 )
+from billing.documents.payment_means import Card, NonSepaTransfer, OnlineDebit, SepaDirectDebit, SepaTransfer
 from billing.documents.regimes import reverse_charge, small_business, standard, third_country
 
 NOVEMBER: Final = Period(date(2026, 11, 1), date(2026, 12, 1))
@@ -55,6 +52,7 @@ BUYER: Final = Buyer(
 )
 TRANSFER: Final = SepaTransfer("DE02 1203 0000 0000 2020 51", "Fachwerk Postdienste GmbH", "BYLADEM1001")
 DEBIT: Final = SepaDirectDebit("PF-M-000017", "DE98ZZZ09999999999", "DE89370400440532013000", date(2026, 12, 15))
+ONLINE: Final = OnlineDebit("Stripe", "3000", "PXKQZ1ABCDEFGH2K", date(2026, 12, 15))
 CORRECTED: Final = Corrected("PF-2026-000007", date(2026, 11, 1), in_full=True)
 
 
@@ -192,7 +190,30 @@ def _payments() -> dict[str, Document]:
             buyer=abroad("AT", "ATU12345675"),
             lines=(line(tax=reverse_charge("de")),),
         ),
+        "cancellation of a debit": mirrored(document(payment=DEBIT), DocumentType.CREDIT_NOTE),
         "credit card": document(payment=Card("4242", brand="Visa", holder="E. Müller")),
+        "debit card": document(payment=Card("4242", code="55")),
+        "card with small ones before it": document(payment=Card("4242", code="48", carried_cents=37)),
+        "too little for a card": document(lines=(line(quantity=1),), payment=Card("4242", code="48", is_deferred=True)),
+        "cancellation of a card payment": mirrored(
+            document(payment=Card("4242", code="48")), DocumentType.CORRECTED_INVOICE
+        ),
+        "nothing left for a card": document(payment=Card("4242", code="48"), prepaid_cents=1786),
+        "debit by a service": document(payment=ONLINE),
+        "debit by a service in English": document(payment=replace(ONLINE, carried_cents=37), language="en"),
+        "debit by a service without day": document(payment=replace(ONLINE, collected_on=None)),
+        "debit by a service without day and mandate": document(
+            payment=replace(ONLINE, collected_on=None, mandate=None), language="en"
+        ),
+        "debit by a service for an austrian": document(
+            payment=ONLINE, buyer=abroad("AT", "ATU12345675"), lines=(line(tax=reverse_charge("de")),)
+        ),
+        "too little for a service": document(
+            lines=(line(quantity=1),), payment=OnlineDebit("Stripe", "3000", is_deferred=True), language="en"
+        ),
+        "whatever a service keeps": document(payment=OnlineDebit("Stripe")),
+        "cancellation of a debit by a service": mirrored(document(payment=ONLINE), DocumentType.CREDIT_NOTE),
+        "debit with terms": document(payment=DEBIT, payment_terms="Zahlbar sofort.\n#SKONTO#TAGE=7#PROZENT=2.00#\n"),
         "bank card in English": document(payment=Card("0005", code="48"), language="en"),
         "transfer outside SEPA": document(
             buyer=abroad("US", None),

@@ -7,22 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.documents.cii import Profile, build_xml
-from billing.documents.document import (
-    Adjustment,
-    Card,
-    Document,
-    DocumentType,
-    Line,
-    LineAllowance,
-    NonSepaTransfer,
-    Tax,
-    Unit,
-)
+from billing.documents.document import Adjustment, Document, DocumentType, Line, LineAllowance, Tax, Unit
 from billing.documents.gate import check
 from billing.documents.html import render_html
+from billing.documents.payment_means import Card, NonSepaTransfer
 from billing.documents.regimes import reverse_charge, small_business, standard, third_country
 from billing.money import Language
-from tests.billing.documents.corpus import BUYER, CORRECTED, DEBIT, NOVEMBER, TRANSFER, document
+from tests.billing.documents.corpus import BUYER, CORRECTED, DEBIT, NOVEMBER, ONLINE, TRANSFER, document
 
 REGIMES = (
     (standard(1900), standard(700)),
@@ -32,7 +23,7 @@ REGIMES = (
 )
 # What people type, with all that XML or a page could stumble over; blank names are refused before they get here.
 NAMES = st.text(min_size=1, max_size=60).map(lambda text: f"N{text}")
-PAYMENTS = st.sampled_from([TRANSFER, DEBIT, Card("4242"), NonSepaTransfer("000123456789", "Fachwerk GmbH")])
+PAYMENTS = st.sampled_from([TRANSFER, DEBIT, ONLINE, Card("4242"), NonSepaTransfer("000123456789", "Fachwerk GmbH")])
 UNITS = st.sampled_from([(Unit.DAY, 30), (Unit.DAY, 31), (Unit.DAY, 29), (Unit.MONTH, 1), (Unit.PIECE, 1)])
 
 

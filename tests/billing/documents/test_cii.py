@@ -50,11 +50,44 @@ def test_a_debit_names_mandate_creditor_and_account_where_readers_look_for_them(
     ("name", "code"),
     [
         *(("domestic", "58"), ("debit", "59"), ("credit card", "54")),
-        *(("bank card in English", "48"), ("transfer outside SEPA", "30")),
+        *(("bank card in English", "48"), ("transfer outside SEPA", "30"), ("debit card", "55")),
+        *(("debit by a service", "68"), ("whatever a service keeps", "68")),
     ],
 )
 def test_the_means_of_payment_has_its_code(name: str, code: str) -> None:
     assert texts(CORPUS[name], "//ram:SpecifiedTradeSettlementPaymentMeans/ram:TypeCode") == [code]
+
+
+def test_a_card_is_known_by_its_last_digits_and_its_holder() -> None:
+    card = f"{SETTLEMENT}//ram:ApplicableTradeSettlementFinancialCard"
+    assert texts(CORPUS["credit card"], f"{card}/ram:ID") == ["4242"]
+    assert texts(CORPUS["credit card"], f"{card}/ram:CardholderName") == ["E. Müller"]
+    assert texts(CORPUS["debit card"], f"{card}/*") == ["4242"]
+
+
+def test_a_service_that_debits_is_said_in_the_terms_and_names_no_account() -> None:
+    debit = CORPUS["debit by a service"]
+    (said,) = texts(debit, f"{SETTLEMENT}/ram:SpecifiedTradePaymentTerms/ram:Description")
+    assert said == (
+        "17,86 € zieht Stripe am 15.12.2026 per SEPA-Lastschrift von Ihrem Konto mit den Endziffern 3000 ein. "
+        "Sie müssen nichts überweisen. Mandatsreferenz: PXKQZ1ABCDEFGH2K."
+    )
+    for term in ("CreditorReferenceID", "DirectDebitMandateID", "IBANID", "ApplicableTradeSettlementFinancialCard"):
+        assert texts(debit, f"//ram:{term}") == []
+
+
+def test_terms_follow_what_is_said_of_the_payment() -> None:
+    (said,) = texts(CORPUS["debit with terms"], f"{SETTLEMENT}/ram:SpecifiedTradePaymentTerms/ram:Description")
+    first, *terms = said.split("\n")
+    assert first.startswith("Wir ziehen 17,86 € am 15.12.2026")
+    assert terms == ["Zahlbar sofort.", "#SKONTO#TAGE=7#PROZENT=2.00#", ""]
+
+
+@pytest.mark.parametrize(
+    "name", ["domestic", "nothing left for a card", "cancellation of a debit", "cancellation of a debit by a service"]
+)
+def test_where_nothing_is_collected_the_terms_announce_nothing(name: str) -> None:
+    assert texts(CORPUS[name], f"{SETTLEMENT}/ram:SpecifiedTradePaymentTerms/ram:Description") == []
 
 
 def test_a_period_ends_on_its_last_day_and_is_the_day_of_delivery() -> None:

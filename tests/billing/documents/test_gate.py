@@ -70,6 +70,7 @@ BUYER = "ram:BuyerTradeParty"
 MEANS = "ram:SpecifiedTradeSettlementPaymentMeans"
 TRANSFER, REVERSE, ALLOWED = CORPUS["domestic"], CORPUS["reverse charge"], CORPUS["percentage off"]
 DEBITED, CARD, SMALL = document(payment=DEBIT), CORPUS["credit card"], CORPUS["small business"]
+BY_SERVICE = CORPUS["debit by a service"]
 
 MUTANTS: dict[str, tuple[Document, Change, str]] = {
     "no number": (TRANSFER, without("rsm:ExchangedDocument/ram:ID"), "BR-02"),
@@ -111,6 +112,14 @@ MUTANTS: dict[str, tuple[Document, Change, str]] = {
     "a debit without account": (DEBITED, without("ram:PayerPartyDebtorFinancialAccount"), "BR-DE-31"),
     "a debit without mandate": (DEBITED, without("ram:DirectDebitMandateID"), "PEPPOL-EN16931-R061"),
     "a debit of an IBAN with a wrong digit": (DEBITED, saying("ram:IBANID", "DE89370400440532013001"), "BR-DE-20"),
+    "a debit of an account that is its last digits": (DEBITED, saying("ram:IBANID", "3000"), "BR-DE-20"),
+    "a service's debit with a mandate for an account that nobody knows": (
+        BY_SERVICE,
+        with_child("ram:SpecifiedTradePaymentTerms", "DirectDebitMandateID", "M-1"),
+        "BR-DE-31",
+    ),
+    "a service's debit said to be our own": (BY_SERVICE, saying(f"{MEANS}/ram:TypeCode", "59"), "BR-DE-25-a"),
+    "a card with our account": (CARD, with_child(MEANS, "PayeePartyCreditorFinancialAccount", "x"), "BR-DE-24-b"),
     "a card without its digits": (CARD, without("ram:ApplicableTradeSettlementFinancialCard"), "BR-DE-24-a"),
     "neither due date nor terms": (TRANSFER, without("ram:SpecifiedTradePaymentTerms"), "BR-CO-25"),
     "a line amount that is not its arithmetic": (
