@@ -1,4 +1,4 @@
-"""What resellers charge their customers, and the debtor accounts of resellers in the operator's books."""
+"""What resellers charge their customers and whose data they bill it with; their accounts in the operator's books."""
 
 from datetime import date, datetime
 
@@ -36,6 +36,48 @@ class ResalePrice(Versioned, table=True):
     price_cents: int
     valid_from: date
     created_at: datetime = moment()
+
+
+class SellerProfile(Versioned, table=True):
+    """What a reseller's own invoices say of it beside its name, address and VAT id: BG-6, BG-17, BT-30, BT-32, BT-33.
+
+    `is_small_business` is § 19 UStG. An invoice is due `payment_days` after its issue.
+    """
+
+    __tablename__ = "seller_profile"
+    __table_args__ = (CheckConstraint("payment_days between 0 and 365", name="payment_days_in_a_year"),)
+
+    reseller_id: str = Field(sa_type=Id, primary_key=True, foreign_key="reseller.id")
+    contact_name: str
+    phone: str
+    email: str
+    iban: str
+    bic: str | None = None
+    tax_number: str | None = None
+    register_number: str | None = None
+    legal_info: str | None = None
+    is_small_business: bool = False
+    payment_days: int = 14
+
+
+class CustomerBilling(Versioned, table=True):
+    """What a reseller's invoice says of its customer beside the name: BG-8, BT-10, BT-48, BT-49."""
+
+    __tablename__ = "customer_billing"
+    __table_args__ = (ForeignKeyConstraint(["customer_id"], ["customer.id"], ondelete="CASCADE"),)
+
+    customer_id: str = Field(sa_type=Id, primary_key=True)
+    reseller_id: str = reference("reseller.id", index=True)
+    street: str
+    postcode: str
+    city: str
+    country: str
+    email: str
+    vat_id: str | None = None
+    contact_name: str | None = None
+    buyer_reference: str | None = None
+    electronic_address: str | None = None
+    electronic_address_scheme: str | None = None
 
 
 class DebtorAccount(Table, table=True):

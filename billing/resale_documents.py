@@ -6,12 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from billing.documents import html, pdf
-from billing.documents.document import Address, Line, Period, Tax, TaxCategory, Unit
+from billing.documents.cii import Profile, build_xml
+from billing.documents.document import Address, Document, Line, Period, Tax, TaxCategory, Unit
 from billing.documents.sheet import Group, Sheet, address_lines, heads_of, page_of, row_of
 from billing.documents.texts import format_day, text
 from billing.money import Language, format_eur
 from billing.statements import Statement, StatementLine
 from billing.terms import PRODUCT_NAMES
+from billing.validation import errors_of
+from provisioning.core.errors import Conflict
 
 Made = TypeVar("Made")
 
@@ -37,12 +40,34 @@ def statement_page(statement: Statement, language: Language) -> str:
     return html.render_sheet(statement_sheet(statement, language))
 
 
+def judged_xml(document: Document) -> bytes:
+    """Return the XRechnung of a document. Raises Conflict `document_invalid` with the gate's report."""
+    _refuse_invalid(document)
+    return build_xml(document, Profile.XRECHNUNG)
+
+
+def judged_pdf(document: Document) -> bytes:
+    """Return the PDF with ZUGFeRD inside. Raises as `judged_xml` does."""
+    _refuse_invalid(document)
+    return pdf.render_pdf(document, build_xml(document, Profile.ZUGFERD))
+
+
+def _refuse_invalid(document: Document) -> None:
+    try:
+        found = errors_of(document)
+    except ValueError as error:
+        raise Conflict(f"No invoice can be made of it: {error}.", code="document_invalid") from error
+    if found is not None:
+        report, sentence = found
+        raise Conflict(sentence, code="document_invalid", report=report)
+
+
 def statement_sheet(statement: Statement, language: Language) -> Sheet:
     """Return a statement as it is printed: no invoice, so that it names no tax that would be owed (§ 14c UStG)."""
     seller = statement.seller
     address = Address(seller.street, seller.postcode, seller.city, seller.country)
     period = Period(statement.period.starts_on, statement.period.ends_on)
-    lines = [_line(each, period, language) for each in statement.lines]
+    lines = [line_of(each, period, language, _UNNAMED) for each in statement.lines]
     rows = tuple(row_of(position, line, language, period) for position, line in enumerate(lines, start=1))
     net = format_eur(statement.net_cents, language)
     remarks = ("statement_note", *(["rounding_rule_of_lines"] if lines else []))
@@ -74,7 +99,8 @@ def _facts(statement: Statement, period: Period, language: Language) -> Iterator
     yield text("period", language), f"{first} – {last}"
 
 
-def _line(line: StatementLine, period: Period, language: Language, tax: Tax = _UNNAMED) -> Line:
+def line_of(line: StatementLine, period: Period, language: Language, tax: Tax) -> Line:
+    """Return a line at the resale price; it comes to the statement's amount by the same formula."""
     return Line(
         PRODUCT_NAMES[language].get(line.service_class, line.service_class),
         line.mailbox_days,

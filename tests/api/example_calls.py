@@ -76,7 +76,9 @@ CALLS: dict[str, ExampleCall] = {
     "purgeMailbox": ExampleCall(before=("deleteMailbox",)),
     "putAddOn": ExampleCall(),
     "putCertificate": ExampleCall(),
+    "putCustomerBilling": ExampleCall(),
     "putDataCentre": ExampleCall(),
+    "putSellerProfile": ExampleCall(),
     "putShare": ExampleCall(),
     "removeAddOn": ExampleCall(before=("putAddOn",)),
     "recordReceipt": ExampleCall(),
@@ -104,6 +106,15 @@ CALLS: dict[str, ExampleCall] = {
     "writeOffPayment": ExampleCall(),
 }
 
+# What reading needs beside the stage's usual objects: other ones, and query parameters.
+READS: dict[str, tuple[Mapping[str, str], str]] = {
+    operation_id: (
+        {"customer_id": "{served_customer_id}"},
+        "?period=2026-10&number=ITH-2026-17&issued_on=2026-11-02",
+    )
+    for operation_id in ("getResaleXrechnung", "getResaleZugferd")
+}
+
 # Calls that only prepare others.
 _PREPARATIONS: dict[str, tuple[str, ExampleCall]] = {
     "endTheMonth": ("advanceTestClock", _NOTHING_KEPT),
@@ -117,7 +128,9 @@ _PREPARATIONS: dict[str, tuple[str, ExampleCall]] = {
 
 def path_of(stage: Stage, endpoint: Endpoint, given: Mapping[str, str] | None = None) -> str:
     """The endpoint's path with the stage's own ids, those `given` excepted."""
-    values = {**stage.facts.own, **(given or {})}
+    usual, _ = READS.get(str(endpoint.operation_id), ({}, ""))
+    chosen = {name: value.format_map(stage.facts.own) for name, value in usual.items()}
+    values = {**stage.facts.own, **chosen, **(given or {})}
     return endpoint.path.format_map({name: values[name] for name in endpoint.parameters})
 
 

@@ -74,10 +74,12 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
     for first_on, ends_on in ((date(2026, 8, 5), date(2026, 9, 1)), (date(2026, 9, 5), date(2026, 11, 1))):
         await ledger_factory.add_mailboxes(session, reseller.id, served.id, starts_on=first_on, ends_on=ends_on)
     resale_price_id = await resale_factory.add_resale_price(session, reseller.id)
+    await resale_factory.add_billing_data(session, reseller.id, [served.id, unserved.id])
     return {
         "resale_price_id": resale_price_id,
         "reseller_id": reseller.id,
         "customer_id": unserved.id,
+        "served_customer_id": served.id,
         "domain_id": unused.id,
         "unproven_domain_id": unproven.id,
         "verification_token": unproven.verification_token,

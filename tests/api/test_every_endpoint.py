@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from api.problems import MEDIA_TYPE
 from provisioning.core.ids import new_id
+from tests.api.example_calls import READS as EXAMPLE_READS
 from tests.api.example_calls import body_of, client_of, path_of
 from tests.api.route_table import OWNED, PUBLIC, UNOWNED, Endpoint, Json, described, endpoints
 from tests.api.stage import Facts, Stage, empty_stage, on_stage
@@ -47,7 +48,9 @@ every = pytest.mark.parametrize
 
 async def ask(stage: Stage, endpoint: Endpoint, client: httpx.AsyncClient, **given: str) -> httpx.Response:
     """A well-formed call with the stage's own ids, those `given` excepted."""
-    return await client.request(endpoint.method, path_of(stage, endpoint, given), json=body_of(stage, endpoint))
+    _, query = EXAMPLE_READS.get(str(endpoint.operation_id), ({}, ""))
+    path = path_of(stage, endpoint, given) + query
+    return await client.request(endpoint.method, path, json=body_of(stage, endpoint))
 
 
 def refusal(answer: httpx.Response, status: int, code: str) -> Json:

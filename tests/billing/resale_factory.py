@@ -1,9 +1,11 @@
-"""Prices at which resellers sell on."""
+"""Prices at which resellers sell on, and the data of their own invoices."""
 
+from collections.abc import Iterable
 from datetime import date
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing.export_models import CustomerBilling, SellerProfile
 from billing.resale_prices import create_resale_price
 from tests.billing.ledger_factory import IN_DECEMBER
 
@@ -27,3 +29,30 @@ async def add_resale_price(
         now=IN_DECEMBER,
     )
     return price.id
+
+
+async def add_billing_data(session: AsyncSession, reseller_id: str, customer_ids: Iterable[str]) -> None:
+    """Profile of a reseller, and where the invoices of these customers go."""
+    session.add(
+        SellerProfile(
+            reseller_id=reseller_id,
+            contact_name="Rechnungsstelle",
+            phone="+49 5321 999",
+            email="rechnung@it-haus.example",
+            iban="DE02120300000000202051",
+            tax_number="21/123/45678",
+        )
+    )
+    for customer_id in customer_ids:
+        session.add(
+            CustomerBilling(
+                customer_id=customer_id,
+                reseller_id=reseller_id,
+                street="Marktplatz 1",
+                postcode="38100",
+                city="Braunschweig",
+                country="DE",
+                email="buchhaltung@kanzlei.example",
+            )
+        )
+    await session.flush()
