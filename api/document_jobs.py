@@ -23,7 +23,7 @@ def add_document_jobs(jobs: App, context: Context, *, retries: str) -> None:
     @jobs.task(name=ISSUE_CREDIT_NOTE)
     async def issue_documents_of_credit_note(key: str) -> None:
         async with database.as_system() as session:
-            alarm = await issue_credit_note(session, key, now=clock.now())
+            alarm = await issue_credit_note(session, key, now=clock.now(), logo=issuer.logo)
         if alarm is not None:
             log.error("a credit note has no documents", credit_note=key, alarm=alarm)
 
@@ -35,7 +35,7 @@ def add_document_jobs(jobs: App, context: Context, *, retries: str) -> None:
         tried = 0
         while last is not None:
             async with database.as_system() as session:
-                last = await issue_alarmed(session, now=clock.now(), after=last)
+                last = await issue_alarmed(session, now=clock.now(), after=last, logo=issuer.logo)
             tried += last is not None
         async with database.as_system() as session:
             waiting = await unissued_credit_notes(session)

@@ -1,5 +1,8 @@
 """Who issues the invoices, in whose books they stand, and whom VAT ids are checked with, from the settings."""
 
+from pathlib import Path
+
+from billing.documents.pdf import UnprintableDocument, check_picture
 from billing.gateways.vies import Vies
 from billing.models import Books, Issuer
 from billing.vat_territory import HOME
@@ -43,7 +46,19 @@ def issuer_of(settings: Settings) -> Issuer:
         payment_days=settings.payment_days,
         creditor_id=settings.creditor_id,
         has_gateway=settings.stripe_api_key is not None,
+        logo=_logo_of(settings.issuer_logo),
     )
+
+
+def _logo_of(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+        check_picture(content)
+    except (OSError, ValueError, UnprintableDocument) as error:
+        raise ConfigurationError(f"POSTFACHWERK_ISSUER_LOGO: {error}.") from error
+    return content
 
 
 def open_vies(settings: Settings, issuer: Issuer) -> Vies | None:

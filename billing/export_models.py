@@ -60,6 +60,17 @@ class SellerProfile(Versioned, table=True):
     payment_days: int = 14
 
 
+class ResellerLogo(Versioned, table=True):
+    """The picture on what goes out in a reseller's name: PNG or JPEG, 256 KiB at most; `sha256` is of it, in hex."""
+
+    __tablename__ = "reseller_logo"
+
+    reseller_id: str = Field(sa_type=Id, primary_key=True, foreign_key="reseller.id")
+    media_type: str
+    content: bytes
+    sha256: str
+
+
 class CustomerBilling(Versioned, table=True):
     """What a reseller's invoice says of its customer beside the name: BG-8, BT-10, BT-48, BT-49."""
 

@@ -7,7 +7,7 @@ and renders within that transaction: what is claimed is stored by its commit or 
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from hashlib import sha256
@@ -109,24 +109,28 @@ async def progress_of(session: AsyncSession, run_id: str) -> Progress:
     return Progress(row.documents, row.alarms, row.waiting)
 
 
-async def issue_block(session: AsyncSession, run_id: str, *, now: datetime) -> int:
+async def issue_block(session: AsyncSession, run_id: str, *, now: datetime, logo: bytes | None = None) -> int:
     """Render and store the documents of the next final invoices of a run; 0 when none is left that nobody has."""
     claimed = (await session.scalars(_CLAIM, {"run_id": run_id, "block": BLOCK})).all()
-    await _issue(session, claimed, now=now)
+    await _issue(session, claimed, now=now, logo=logo)
     return len(claimed)
 
 
-async def issue_alarmed(session: AsyncSession, *, now: datetime, after: str = "") -> str | None:
+async def issue_alarmed(
+    session: AsyncSession, *, now: datetime, after: str = "", logo: bytes | None = None
+) -> str | None:
     """Try the next ones again whose documents could not be made, of all runs; the last of them, None at the end."""
     claimed: Sequence[str] = (await session.scalars(_CLAIM_ALARMED, {"after": after, "block": BLOCK})).all()
     if not claimed:
         return None
-    await _issue(session, claimed, now=now)
+    await _issue(session, claimed, now=now, logo=logo)
     await session.execute(_RECOUNT, {"invoice_ids": list(claimed)})
     return claimed[-1]
 
 
-async def issue_credit_note(session: AsyncSession, credit_note_id: str, *, now: datetime) -> str | None:
+async def issue_credit_note(
+    session: AsyncSession, credit_note_id: str, *, now: datetime, logo: bytes | None = None
+) -> str | None:
     """Render and store the documents of a credit note that has none; why that failed, if it did."""
     has_documents = (
         select(col(InvoiceDocument.id)).where(col(InvoiceDocument.credit_note_id) == col(CreditNote.id)).exists()
@@ -140,7 +144,7 @@ async def issue_credit_note(session: AsyncSession, credit_note_id: str, *, now: 
     if credit_note is None:
         return None
     facts = await credit_note_facts(session, credit_note)
-    made = await asyncio.to_thread(_make, partial(compose_credit_note, facts))
+    made = await asyncio.to_thread(_make, partial(compose_credit_note, facts), logo)
     rows = _rows(made, credit_note.reseller_id, credit_note.issued_on, now=now, credit_note_id=credit_note.id)
     await _store(session, rows)
     return made.alarm
@@ -151,21 +155,21 @@ async def unissued_credit_notes(session: AsyncSession) -> Sequence[str]:
     return (await session.scalars(_UNISSUED_CREDIT_NOTES, {"block": 1_000})).all()
 
 
-async def _issue(session: AsyncSession, invoice_ids: Sequence[str], *, now: datetime) -> None:
+async def _issue(session: AsyncSession, invoice_ids: Sequence[str], *, now: datetime, logo: bytes | None) -> None:
     rows, alarms = [], {}
     for facts in await final_invoices(session, invoice_ids):
         invoice = facts.invoice
-        made = await asyncio.to_thread(_make, partial(compose_invoice, facts))
+        made = await asyncio.to_thread(_make, partial(compose_invoice, facts), logo)
         rows += _rows(made, invoice.reseller_id, facts.issued_on, now=now, invoice_id=invoice.id)
         alarms[invoice.id] = made.alarm
     await _store(session, rows)
     await session.execute(_RAISE_ALARMS, {"invoice_ids": list(alarms), "alarms": list(alarms.values())})
 
 
-def _make(compose: Callable[[], Document]) -> _Made:
+def _make(compose: Callable[[], Document], logo: bytes | None) -> _Made:
     """The PDF with its XML, the XRechnung, and the verdict on both. Nothing is made when one of them is not valid."""
     try:
-        document = compose()
+        document = replace(compose(), logo=logo)
         by_profile = {profile: build_xml(document, profile) for profile in Profile}
         reports = {profile: check(content, profile) for profile, content in by_profile.items()}
         errors = [each for report in reports.values() for each in report.errors]

@@ -4,7 +4,7 @@ Amounts are whole cents, rates are basis points (1900 is 19 %), periods are half
 first day that is no longer billed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -71,7 +71,7 @@ class Issuer:
     `series` begins every number, such as PF in PF-2026-000001; an invoice is due `payment_days` after its
     issue. Contact and phone are BT-41 and BT-42, register number and legal information BT-30 and BT-33.
     `creditor_id` (BT-90) is for direct debits of its own, `has_gateway` says whether cards and accounts kept at Stripe
-    are charged.
+    are charged. The logo, PNG or JPEG, is printed only and in no copy.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Issuer:
     payment_days: int = 14
     creditor_id: str | None = None
     has_gateway: bool = False
+    logo: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The page of an invoice: what its PDF says, for screen and paper."""
 
 import asyncio
+from dataclasses import replace
 from datetime import date
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +20,8 @@ async def invoice_page(
 
     Raises ValueError for a draft that no document can be made of.
     """
-    document = compose_invoice(await page_facts(session, invoice, issuer=issuer, today=today), language)
+    document = replace(
+        compose_invoice(await page_facts(session, invoice, issuer=issuer, today=today), language), logo=issuer.logo
+    )
     # An annex of thousands of mailboxes takes its time, which others need not wait for.
     return await asyncio.to_thread(render_html, document), document.language

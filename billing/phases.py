@@ -64,7 +64,7 @@ async def share(database: Database, run: InvoiceRun, *, now: datetime, issuer: I
     """Do one block of a shared phase; False when there is none that nobody else has."""
     if run.state == RunState.DOCUMENTS:
         async with database.as_system() as session:
-            return bool(await issuing.issue_block(session, run.id, now=now))
+            return bool(await issuing.issue_block(session, run.id, now=now, logo=issuer.logo))
     async with database.as_system() as session:
         found = await unvalidated_drafts(
             session, run.id, issuer=issuer, issued_on=berlin_day(now), salt=new_id("wrk"), limit=validation.BLOCK

@@ -7,12 +7,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from billing.export_models import CustomerBilling, SellerProfile
+from billing.export_models import CustomerBilling, ResellerLogo, SellerProfile
 from billing.iban import compact, is_iban
 from provisioning.core.errors import FieldError, Invalid
 from provisioning.core.queries import owned
 
-Row = TypeVar("Row", SellerProfile, CustomerBilling)
+Row = TypeVar("Row", SellerProfile, CustomerBilling, ResellerLogo)
 
 
 async def find_profile(session: AsyncSession, reseller_id: str, *, lock: bool = False) -> SellerProfile | None:
@@ -24,6 +24,11 @@ async def find_billing(
     session: AsyncSession, reseller_id: str, customer_id: str, *, lock: bool = False
 ) -> CustomerBilling | None:
     query = owned(CustomerBilling, reseller_id).where(col(CustomerBilling.customer_id) == customer_id)
+    return await session.scalar(query.with_for_update() if lock else query)
+
+
+async def find_logo(session: AsyncSession, reseller_id: str, *, lock: bool = False) -> ResellerLogo | None:
+    query = owned(ResellerLogo, reseller_id)
     return await session.scalar(query.with_for_update() if lock else query)
 
 
@@ -40,6 +45,14 @@ async def put_profile(session: AsyncSession, wanted: SellerProfile) -> tuple[Sel
     if await _is_new(session, wanted):
         return wanted, True
     stands = await find_profile(session, wanted.reseller_id, lock=True)
+    return await _made_like(session, stands or wanted, wanted)
+
+
+async def put_logo(session: AsyncSession, wanted: ResellerLogo) -> tuple[ResellerLogo, bool]:
+    """Return the reseller's logo as it is now, and whether that changed it."""
+    if await _is_new(session, wanted):
+        return wanted, True
+    stands = await find_logo(session, wanted.reseller_id, lock=True)
     return await _made_like(session, stands or wanted, wanted)
 
 

@@ -30,14 +30,14 @@ async def render_aside(render: Callable[[], Made]) -> Made:
     return await get_running_loop().run_in_executor(_RENDERING, render)
 
 
-def statement_pdf(statement: Statement, language: Language) -> bytes:
+def statement_pdf(statement: Statement, language: Language, logo: bytes | None) -> bytes:
     """Return the PDF/A-3 of a statement; the same bytes each time."""
-    return pdf.render_sheet(statement_sheet(statement, language), logo=None, on=statement.period.last_on)
+    return pdf.render_sheet(statement_sheet(statement, language), logo=logo, on=statement.period.last_on)
 
 
-def statement_page(statement: Statement, language: Language) -> str:
+def statement_page(statement: Statement, language: Language, logo: bytes | None) -> str:
     """Return the page of a statement, with every word of its PDF."""
-    return html.render_sheet(statement_sheet(statement, language))
+    return html.render_sheet(statement_sheet(statement, language), logo)
 
 
 def judged_xml(document: Document) -> bytes:

@@ -26,7 +26,7 @@ from billing.documents.document import (
 from billing.export_models import CustomerBilling, SellerProfile
 from billing.money import Language
 from billing.periods import BillingMonth
-from billing.resale_billing import find_billing, find_profile
+from billing.resale_billing import find_billing, find_logo, find_profile
 from billing.resale_documents import line_of
 from billing.statements import Party, Statement, get_statement
 from billing.vat import EXEMPTIONS, IdState, Regime, treatment
@@ -47,6 +47,7 @@ class ResaleFacts:
     billing: CustomerBilling | None
     number: str
     issued_on: date
+    logo: bytes | None = None
 
 
 async def resale_facts(
@@ -63,7 +64,8 @@ async def resale_facts(
     statement = await get_statement(session, reseller_id, customer_id, month, now=now)
     profile = await find_profile(session, reseller_id)
     billing = await find_billing(session, reseller_id, customer_id)
-    return ResaleFacts(statement, profile, billing, number, issued_on)
+    logo = await find_logo(session, reseller_id)
+    return ResaleFacts(statement, profile, billing, number, issued_on, logo.content if logo else None)
 
 
 def compose_resale_invoice(facts: ResaleFacts, language: Language) -> Document:
@@ -95,6 +97,7 @@ def compose_resale_invoice(facts: ResaleFacts, language: Language) -> Document:
         lines=tuple(line_of(each, period, language, tax) for each in statement.lines),
         period=period,
         language=language,
+        logo=facts.logo,
         buyer_reference=billing.buyer_reference or statement.buyer.external_id or statement.buyer.id,
     )
 

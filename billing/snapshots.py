@@ -84,7 +84,7 @@ CANCELLED_SQL = """
 
 
 def seller_json(issuer: Issuer) -> str:
-    return json.dumps(asdict(issuer))
+    return json.dumps({name: value for name, value in asdict(issuer).items() if name != "logo"})
 
 
 def number_sql(sequence: str) -> str:

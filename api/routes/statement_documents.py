@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from api.auth import ActingForDep, BearerDep
-from api.context import Context
 from api.deps import Call, Requires
 from api.downloads import Period, month_of, send_bytes, send_page
 from api.openapi import refusals
 from api.routing import Route
 from billing.money import Language
+from billing.resale_billing import find_logo
 from billing.resale_documents import render_aside, statement_page, statement_pdf
 from billing.statements import Statement, get_statement
 from provisioning.core.ids import ID_PATTERN
@@ -41,7 +41,7 @@ class Rendered(Generic[File]):
 class Render(Generic[File]):
     """Lays a statement out before the call's own transaction opens: none is held open by the layout."""
 
-    render: Callable[[Statement, Language], File]
+    render: Callable[[Statement, Language, bytes | None], File]
 
     async def __call__(
         self,
@@ -52,13 +52,13 @@ class Render(Generic[File]):
         period: Period = None,
         language: Language_ = None,
     ) -> Rendered[File]:
-        context: Context = request.app.state.context
-        now = context.clock.now()
+        now = request.app.state.context.clock.now()
         month = month_of(now, period)
         async with READ.before(request, acting_for) as (session, reseller_id):
             statement = await get_statement(session, reseller_id, customer_id, month, now=now)
+            logo = await find_logo(session, reseller_id)
         chosen = language or statement.language
-        content = await render_aside(lambda: self.render(statement, chosen))
+        content = await render_aside(lambda: self.render(statement, chosen, logo.content if logo else None))
         return Rendered(content, str(month), chosen)
 
 

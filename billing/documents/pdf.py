@@ -19,6 +19,7 @@ from lxml import etree
 
 from billing.documents.document import Document
 from billing.documents.glyphs import code_points, printable
+from billing.documents.pictures import media_type_of
 from billing.documents.sheet import Sheet, sheet_of
 
 FACTUR_X: Final = "urn:factur-x:pdfa:CrossIndustryDocument:invoice:1p0#"
@@ -26,6 +27,12 @@ ATTACHMENT: Final = "factur-x.xml"
 
 # A compiler refuses a second caller while it works; more processes make more documents, more threads do not.
 _compiling: Final = Lock()
+
+_TRIAL: Final = b"""
+#set document(title: "-")
+#set text(font: "Inter", lang: "en")
+#image(bytes(json(bytes(sys.inputs.logo))), width: 52mm, height: 20mm, fit: "contain", alt: "-")
+"""
 
 _FOLDER: Final = Path(__file__).parent
 _FONTS: Final = _FOLDER / "fonts"
@@ -63,16 +70,29 @@ def render_sheet(sheet: Sheet, *, logo: bytes | None, on: date) -> bytes:
     return _laid_out(sheet, xml=b"", logo=logo, on=on)
 
 
+def check_picture(content: bytes) -> None:
+    """Print a picture for trial, as the only sure way to know that it can be printed.
+
+    Raises ValueError with what is wrong with it, UnprintableDocument with the layout's own words.
+    """
+    media_type_of(content)
+    _compiled(_TRIAL, {"logo": json.dumps(list(content))}, on=date(2026, 1, 1))
+
+
 def _laid_out(sheet: Sheet, *, xml: bytes, logo: bytes | None, on: date) -> bytes:
     words = json.dumps(_printable(asdict(sheet)), ensure_ascii=False)
     picture = json.dumps(list(logo)) if logo else ""
+    return _compiled(_layout(), {"sheet": words, "xml": xml.decode(), "logo": picture}, on=on)
+
+
+def _compiled(layout: bytes, inputs: dict[str, str], *, on: date) -> bytes:
     dated = datetime.combine(on, time(), tzinfo=UTC)
     try:
         with _compiling:
             laid_out = _compiler().compile(
-                input=_layout(),
+                input=layout,
                 format="pdf",
-                sys_inputs={"sheet": words, "xml": xml.decode(), "logo": picture},
+                sys_inputs=inputs,
                 # Archivable with the meaning of every glyph and a reading order, and accessible.
                 pdf_standards=["a-3a", "ua-1"],
                 timestamp=int(dated.timestamp()),

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     issuer_contact_name: str | None = Field(default=None, description="Who answers questions about an invoice.")
     issuer_phone: str | None = Field(default=None, description="And under which number.")
     issuer_register_number: str | None = Field(default=None, description="Its number in the commercial register.")
+    issuer_logo: Path | None = Field(
+        default=None, description="A PNG or JPEG on its invoices, 256 KiB at most; its name when left out."
+    )
     issuer_legal_info: str | None = Field(
         default=None, description="What else business letters must say, such as court of registry and directors."
     )

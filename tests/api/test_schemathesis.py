@@ -42,6 +42,7 @@ BEYOND_SCHEMAS = {
     "invalid_cursor",  # opaque: only what an answer held is one
     "invalid_domain",  # IDNA
     "invalid_iban",  # its check digits
+    "invalid_picture",  # what is in the base64
     "invalid_price",  # tiers rise from each to the next
     "month_or_closing_day",  # one of two
     "null",  # in a change: a field that is always there cannot be taken away

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import date
+from hashlib import sha256
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing.export_models import CustomerBilling, SellerProfile
+from billing.export_models import CustomerBilling, ResellerLogo, SellerProfile
 from billing.resale_prices import create_resale_price
+from tests.billing.documents.corpus import png
 from tests.billing.ledger_factory import IN_DECEMBER
 
 
@@ -32,7 +34,7 @@ async def add_resale_price(
 
 
 async def add_billing_data(session: AsyncSession, reseller_id: str, customer_ids: Iterable[str]) -> None:
-    """Profile of a reseller, and where the invoices of these customers go."""
+    """Profile and logo of a reseller, and where the invoices of these customers go."""
     session.add(
         SellerProfile(
             reseller_id=reseller_id,
@@ -42,6 +44,10 @@ async def add_billing_data(session: AsyncSession, reseller_id: str, customer_ids
             iban="DE02120300000000202051",
             tax_number="21/123/45678",
         )
+    )
+    logo = png()
+    session.add(
+        ResellerLogo(reseller_id=reseller_id, media_type="image/png", content=logo, sha256=sha256(logo).hexdigest())
     )
     for customer_id in customer_ids:
         session.add(

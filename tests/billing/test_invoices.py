@@ -150,7 +150,7 @@ class TestRead:
         async with fresh_database.as_system() as session:
             await session.execute(text("update reseller set name = 'Neu GmbH', city = 'Bonn'"))
         invoice = await invoice_of(fresh_database, reseller_id)
-        assert invoice.seller == asdict(ISSUER)
+        assert invoice.seller == {name: value for name, value in asdict(ISSUER).items() if name != "logo"}
         assert invoice.buyer == {
             "id": reseller_id,
             "number": None,
