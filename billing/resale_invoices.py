@@ -6,7 +6,7 @@ Number and day are the reseller's, who is the issuer and keeps it: nothing of it
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,18 +19,15 @@ from billing.documents.document import (
     ElectronicAddress,
     Period,
     Seller,
-    SepaTransfer,
-    Tax,
-    TaxCategory,
 )
+from billing.documents.payment_means import SepaTransfer
 from billing.export_models import CustomerBilling, SellerProfile
 from billing.money import Language
 from billing.periods import BillingMonth
 from billing.resale_billing import find_billing, find_logo, find_profile
 from billing.resale_documents import line_of
+from billing.resale_tax import resale_tax
 from billing.statements import Party, Statement, get_statement
-from billing.vat import EXEMPTIONS, IdState, Regime, treatment
-from billing.vat_territory import HOME, VAT_ID_PREFIXES, Place, place_of
 from provisioning.core.errors import Conflict
 
 _SELLER_FIELDS: Final = ("name", "street", "postcode", "city")
@@ -84,7 +81,7 @@ def compose_resale_invoice(facts: ResaleFacts, language: Language) -> Document:
     if not statement.lines:
         raise Conflict(f"Nothing was served to {statement.buyer.name} in {statement.month}.", code="nothing_to_bill")
     profile, billing = _complete(facts)
-    tax = _tax(statement, profile, billing, language)
+    tax = resale_tax(statement, profile, billing, language)
     period = Period(statement.period.starts_on, statement.period.ends_on)
     return Document(
         type_code=DocumentType.INVOICE,
@@ -132,34 +129,6 @@ _PROFILE: Final = "PUT /v1/seller-profile"
 
 def _named(party: str, fields: list[str], set_by: str) -> Iterator[dict[str, str]]:
     return ({"field": f"{party}.{each}", "set_by": set_by} for each in fields)
-
-
-def _tax(statement: Statement, profile: SellerProfile, billing: CustomerBilling, language: Language) -> Tax:
-    """Both in Germany: nothing else can be decided without the evidence that the seller itself must have."""
-    addresses = {
-        "Your": (statement.seller.country, statement.seller.postcode),
-        "The customer's": (billing.country, billing.postcode),
-    }
-    for whose, (country, postcode) in addresses.items():
-        if place_of(country, postcode) is not Place.DOMESTIC:
-            raise Conflict(
-                f"{whose} address is in {country} {postcode}, and invoices in your name are made within Germany only. "
-                "Bill this customer with a programme of your own.",
-                code="tax_regime_unsupported",
-            )
-    if billing.vat_id and billing.vat_id[:2] in VAT_ID_PREFIXES - {HOME}:
-        raise Conflict(
-            f"The VAT id {billing.vat_id} is not one of {HOME}, where the customer's address is. Correct one of the "
-            f"two: PUT /v1/customers/{statement.buyer.id}/billing.",
-            code="vat_id_foreign",
-        )
-    regime = Regime.SMALL_BUSINESS if profile.is_small_business else Regime.STANDARD
-    rate = treatment(Place.DOMESTIC, IdState.MISSING, regime=regime, on=statement.period.last_on)
-    exemption = EXEMPTIONS.get(rate.category)
-    reason: dict[str, Any] = (
-        {} if exemption is None else {"reason": getattr(exemption, language), "reason_code": exemption.code}
-    )
-    return Tax(TaxCategory(rate.category), rate.rate_basis_points, **reason)
 
 
 def _seller(seller: Party, profile: SellerProfile) -> Seller:
