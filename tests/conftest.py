@@ -17,6 +17,7 @@ from provisioning.core.clock import TestClock
 from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, Database
 from provisioning.core.embedded import EmbeddedPostgres
 from provisioning.core.migrations import migrate
+from tests.spares import Spares
 
 NOW = datetime(2026, 11, 17, 10, 0, tzinfo=UTC)
 
@@ -62,6 +63,9 @@ class Server:
         """The URL of a new database for the login that owns it."""
         self.execute(f'create database "{name}" template "{template}" owner {LOGIN}')
         return make_url(self.embedded.url(name)).set(username=LOGIN).render_as_string(hide_password=False)
+
+    def superuser_url(self, name: str) -> str:
+        return as_superuser(self.embedded.url(name))
 
     def drop(self, name: str) -> None:
         self.execute(f'drop database if exists "{name}" with (force)')
@@ -112,12 +116,18 @@ def worker_url(server: Server, template: str) -> Iterator[str]:
     server.drop(name)
 
 
+@pytest.fixture(scope="session")
+def spares(server: Server, template: str) -> Iterator[Spares]:
+    spares = Spares(server, template)
+    yield spares
+    spares.drop()
+
+
 @pytest.fixture
-def fresh_url(server: Server, template: str) -> Iterator[str]:
+def fresh_url(spares: Spares) -> Iterator[str]:
     """A database that only this test sees, for tests that look at everything at once."""
-    name = f"fresh_{uuid4().hex[:8]}"
-    yield server.create(name, template=template)
-    server.drop(name)
+    with spares.taken() as url:
+        yield url
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ class Stage:
     app: FastAPI
     document: Json
     undocumented: list[str]
-    clients: list[httpx.AsyncClient]
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
+    _watcher: psycopg.AsyncConnection[tuple[str, str]] | None = None
 
     @property
     def tenant(self) -> httpx.AsyncClient:
@@ -73,22 +74,34 @@ class Stage:
 
     async def fingerprint(self) -> dict[str, str]:
         """Number and hash of the rows of every table, without what merely notes that a call was made."""
-        async with await psycopg.AsyncConnection.connect(as_superuser(self.context.database.url)) as connection:
-            names = [name for (name,) in await (await connection.execute(_TABLES)).fetchall()]
-            each = " union all ".join(_HASH.format(table=name) for name in names if name != "idempotency_key")
-            # The names come from the catalogue.
-            return dict(await (await connection.execute(each.encode())).fetchall())
+        if self._watcher is None:
+            url = as_superuser(self.context.database.url)
+            self._watcher = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        tables = await (await self._watcher.execute(_TABLES)).fetchall()
+        each = " union all ".join(_HASH.format(table=name, row=row) for name, row in tables)
+        # The names come from the catalogue.
+        return dict(await (await self._watcher.execute(each.encode())).fetchall())
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.aclose()
+        if self._watcher is not None:
+            await self._watcher.close()
+        await self.context.database.close()
 
     async def events(self) -> int:
         async with self.context.database.as_system() as session:
             return cast(int, await session.scalar(text("select count(*) from audit_event")))
 
 
-_TABLES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
-_HASH = (
-    "select '{table}', count(*) || ' rows ' || md5(coalesce(string_agg(row, '' order by row), '')) "
-    "from (select (to_jsonb(t) - 'last_used_at')::text as row from public.{table} as t) as rows"
-)
+# Of whole rows, where a table has nothing to leave out: that takes a tenth of the time.
+_TABLES = """
+    select relname, case when attname is null then 'hash_record_extended(t, 0)'
+                    else 'jsonb_hash_extended(to_jsonb(t) - ''last_used_at'', 0)' end
+    from pg_class left join pg_attribute on attrelid = pg_class.oid and attname = 'last_used_at'
+    where relkind = 'r' and relnamespace = 'public'::regnamespace and relname <> 'idempotency_key'
+"""
+_HASH = "select '{table}', count(*) || ' rows, ' || coalesce(sum({row}), 0) from public.{table} as t"
 
 
 def on_stage(database: Database, facts: Facts) -> Stage:
@@ -100,7 +113,7 @@ def on_stage(database: Database, facts: Facts) -> Stage:
     app = create_app(context)
     # All applications of this process say the same of themselves, and to compose it takes longer than most tests.
     app.openapi_schema = app.openapi_schema or _document(app)
-    return Stage(facts, context, app, app.openapi(), undocumented=[], clients=[])
+    return Stage(facts, context, app, app.openapi(), undocumented=[])
 
 
 _documents: list[Json] = []
