@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing import runs
-from billing.models import InvoiceRun, Issuer
+from billing import phases, runs
+from billing.models import InvoiceRun, Issuer, RunState
 from billing.periods import BillingMonth, BillingPeriod
 from billing.prices import create_price_list
 from billing.rating import Period, PriceTable, Tier
@@ -186,6 +186,20 @@ async def bill(
     async with database.as_system() as session:
         run = await runs.start_run(session, period, actor="operator", now=now)
     return await runs.continue_run(database, run.id, now=now, issuer=issuer)
+
+
+async def number(database: Database, period: BillingPeriod, *, now: datetime) -> None:
+    """As `bill`, as far as the numbers: the invoices are final, and nobody has rendered them, which changes no sum."""
+    async with database.as_system() as session:
+        run = await runs.start_run(session, period, actor="operator", now=now)
+    await number_run(database, run.id, now=now)
+
+
+async def number_run(database: Database, run_id: str, *, now: datetime) -> None:
+    """Drive one run as far as the numbers."""
+    while (run := await runs.advance_run(database, run_id, now=now, issuer=ISSUER)).state != RunState.DOCUMENTS:
+        if run.state == RunState.VALIDATING:
+            await phases.share(database, run, now=now, issuer=ISSUER)
 
 
 async def read(database: Database, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

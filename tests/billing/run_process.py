@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import event
+from sqlalchemy.orm import configure_mappers
 
 from billing import drafts, issuing, runs, validation
 from provisioning.core.database import Database
@@ -61,6 +62,7 @@ def drive_killed(url: str, run_id: str) -> int:
     When one of them got something done, the next is killed at its first step again: so every statement and
     every commit of every phase and block has its death.
     """
+    configure_mappers()  # once, and not by every child
     kills, killed_at = 0, 1
     while True:
         before = progress(url, run_id)

@@ -12,6 +12,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from sqlalchemy.orm import configure_mappers
+
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.drivers.sandbox.driver import SandboxDriver
@@ -33,6 +35,7 @@ async def work(url: str, mailbox_id: str, deadly_call: int) -> None:
 
 
 def main(url: str, mailbox_ids: Sequence[str]) -> None:
+    configure_mappers()  # once, and not by every child
     for deadly_call, mailbox_id in enumerate(mailbox_ids, start=1):
         # Forked before any loop or connection exists: the imports are paid for once.
         if not (child := os.fork()):
