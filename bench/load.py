@@ -11,7 +11,7 @@ from typing import cast
 
 import uvloop
 
-from bench.processes import SPAWN
+from bench.processes import FORK
 
 _GRACE_SECONDS = 20.0  # for the answers still awaited when no more may be asked
 
@@ -53,7 +53,7 @@ class Generator:
 
 @contextmanager
 def generator() -> Iterator[Generator]:
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(1, mp_context=FORK) as pool:
         pool.submit(_warm).result()
         yield Generator(pool)
 
