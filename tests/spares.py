@@ -119,7 +119,7 @@ class Spares:
         if tables:
             # No trigger, foreign key or policy has a say in it.
             connection.execute("set session_replication_role = replica")
-            connection.execute("; ".join(f"delete from {each}" for each in tables).encode())  # noqa: S608
+            connection.execute("; ".join(f"delete from {each}" for each in tables).encode())  # noqa: S608  # the names are the catalogue's
             connection.execute(f"vacuum {', '.join(tables)}".encode())
             for statement in _FORGET:
                 connection.execute(statement, {"tables": list(tables)})
@@ -149,7 +149,7 @@ def _names(connection: Connection, statement: LiteralString) -> set[str]:
 def _marks(connection: Connection, tables: Collection[str]) -> Marks:
     if not tables:
         return {}
-    each = (f"select '{table}', count(*), max(xmin::text::bigint) from {table}" for table in tables)  # noqa: S608
+    each = (f"select '{table}', count(*), max(xmin::text::bigint) from {table}" for table in tables)  # noqa: S608  # the names are the catalogue's
     return {name: (count, last) for name, count, last in connection.execute(" union all ".join(each).encode())}
 
 
@@ -160,5 +160,5 @@ def _read(connection: Connection, table: str) -> bytes:
 
 def _positions(connection: Connection) -> dict[str, tuple[int, bool]]:
     names = _names(connection, "select sequencename from pg_sequences where schemaname = 'public'")
-    each = (f"select '{name}', last_value, is_called from {name}" for name in names)  # noqa: S608
+    each = (f"select '{name}', last_value, is_called from {name}" for name in names)  # noqa: S608  # the names are the catalogue's
     return {name: (value, called) for name, value, called in connection.execute(" union all ".join(each).encode())}
