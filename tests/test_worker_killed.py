@@ -72,6 +72,7 @@ def figures(connection: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 @pytest.mark.anyio
+@pytest.mark.slow
 async def test_another_worker_finishes_what_a_killed_one_began(
     fresh_database: Database, fresh_url: str, clock: TestClock, root: Path
 ) -> None:

@@ -58,6 +58,7 @@ BEYOND_SCHEMAS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caller", ["tenant", "operator"])
 def test_every_endpoint_does_what_the_document_says(
     server: Server, stage_template: tuple[str, Facts], caller: str
