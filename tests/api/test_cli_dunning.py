@@ -1,19 +1,18 @@
 """`postfachwerk payments dunning`, as an operator types it: a process of its own on the real clock."""
 
 from datetime import date
-from pathlib import Path
 
 import pytest
 
 from provisioning.core.database import Database
-from tests.api.test_cli_payments import run
+from tests.api.command_line import run, start
 from tests.billing.dunning_world import Arrears
 from tests.test_worker_killed import environment
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_it_says_what_is_due_and_then_does_it_once(fresh_database: Database, fresh_url: str, root: Path) -> None:
+async def test_it_says_what_is_due_and_then_does_it_once(fresh_database: Database, fresh_url: str) -> None:
     arrears = Arrears(fresh_database)
     reseller_id = await arrears.add_reseller()
     payment_id = await arrears.bill(reseller_id, due_on=date(2020, 1, 15))
@@ -21,16 +20,16 @@ async def test_it_says_what_is_due_and_then_does_it_once(fresh_database: Databas
     await arrears.begin_debit(held_id)
     env = environment(fresh_url)
 
-    code, said = await run(root, env, "dunning", "--dry-run")
-    assert code == 0, said
-    assert f"PF-2026-000001  {reseller_id}" in said
-    assert "100,00 €  today: reminder, fee 0,00 €" in said
-    assert "held: collecting" in said
-    assert "2 overdue, 1 steps due today; nothing was done." in said
+    said = await start(env, "payments", "dunning", "--dry-run")
+    assert said.code == 0, said.all
+    assert f"PF-2026-000001  {reseller_id}" in said.all
+    assert "100,00 €  today: reminder, fee 0,00 €" in said.all
+    assert "held: collecting" in said.all
+    assert "2 overdue, 1 steps due today; nothing was done." in said.all
     assert await arrears.notices(reseller_id) == []
 
     for taken in (1, 0):
-        code, said = await run(root, env, "dunning")
-        assert (code, said.strip()) == (0, f"{taken} steps taken.")
+        said = await run(env, "payments", "dunning")
+        assert (said.code, said.all.strip()) == (0, f"{taken} steps taken.")
     assert [kind for kind, _ in await arrears.steps(payment_id)] == ["reminder"]
     assert await arrears.notices(reseller_id) == ["reminder"]

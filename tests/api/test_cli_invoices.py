@@ -12,7 +12,6 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
-import anyio
 import anyio.to_thread
 import psycopg
 import pytest
@@ -24,6 +23,7 @@ from billing import runs
 from billing.periods import BillingMonth, berlin_day
 from provisioning.core.database import Database
 from provisioning.core.errors import AppError
+from tests.api import command_line
 from tests.billing.ledger_factory import ISSUER, add_customer, add_mailboxes, add_prices, add_reseller, read
 
 pytestmark = pytest.mark.anyio
@@ -65,15 +65,14 @@ def invoice(fresh_url: str) -> Invoice:
 
 
 @pytest.fixture
-def process(fresh_url: str, root: Path) -> Invoice:
+def process(fresh_url: str) -> Invoice:
     """The command in a process of its own: standard output, or standard error where it fails."""
 
     async def call(*words: str, expected: int = 0, without: str = "") -> str:
         given = {name: value for name, value in environment(fresh_url).items() if name != without}
-        command = [sys.executable, "-m", "api.cli", "invoice", *words]
-        result = await anyio.run_process(command, cwd=root, env=given, check=False)
-        assert result.returncode == expected, result.stderr.decode()
-        return (result.stdout if expected in (0, 3) else result.stderr).decode()
+        said = await command_line.run(given, "invoice", *words)
+        assert said.code == expected, said.error
+        return said.output if expected in (0, 3) else said.error
 
     return call
 
