@@ -4,16 +4,13 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import httpx
 import pytest
 from sqlalchemy import text
-from typer.testing import CliRunner, Result
 
-from api.cli import app
 from billing import corrections
 from provisioning.core.database import Database
+from tests.api.command_line import run
 from tests.api.test_cli_invoices import WIDE, environment
 from tests.billing.ledger_factory import IN_DECEMBER, ISSUER, add_billable_resellers, bill, read
 
@@ -34,13 +31,9 @@ async def database(fresh_database: Database) -> Database:
 
 
 async def numbers(url: str, *words: str, expected: int = 0) -> str:
-    def invoke() -> Result:
-        return CliRunner().invoke(app, ["invoice", "numbers", *words], env={**environment(url), **WIDE})
-
-    # In a thread, because the command brings an event loop of its own.
-    result = await anyio.to_thread.run_sync(invoke)
-    assert result.exit_code == expected, result.output
-    return result.stdout
+    said = await run({**environment(url), **WIDE}, "invoice", "numbers", *words)
+    assert said.code == expected, said.all
+    return said.output
 
 
 @pytest.mark.usefixtures("database")
