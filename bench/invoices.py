@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing.models import Issuer, RunState
 from billing.periods import BillingMonth
 from billing.runs import advance_run, start_run
-from billing.snapshots import VALIDATED_HASH_SQL, seller_json
+from billing.snapshots import seller_json, validated_hash_sql
 from provisioning.core.database import Database
 
 FIRST_MONTH = BillingMonth(2026, 1)
@@ -115,7 +115,7 @@ _FLOOR = """
 """
 
 _PIN_ALL = f"""
-    update invoice_run_item item set validated_hash = {VALIDATED_HASH_SQL}
+    update invoice_run_item item set validated_hash = {validated_hash_sql()}
     from invoice join reseller on reseller.id = invoice.reseller_id
     where item.run_id = :run_id and invoice.run_id = :run_id and invoice.reseller_id = item.reseller_id
         and invoice.status = 'draft'

@@ -15,7 +15,7 @@ from billing.document_models import CreditNote, CreditNoteLine
 from billing.documents.document import Corrected
 from billing.invoices import CARRIED_OVER, CONTINUES
 from billing.models import Invoice, InvoiceAllowance, InvoiceLine, InvoiceStatus, Issuer
-from billing.snapshots import BUYER_SQL, PROVISIONAL_SEQUENCE, VALIDATED_HASH_SQL, number_of, seller_json
+from billing.snapshots import BUYER_SQL, PROVISIONAL_SEQUENCE, number_of, seller_json, validated_hash_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Draft:
 _UNVALIDATED = text(
     f"""
     select item.reseller_id, invoice.id, {BUYER_SQL} as buyer, cast(:seller as jsonb) as seller,
-        {VALIDATED_HASH_SQL} as validated_hash
+        {validated_hash_sql()} as validated_hash
     from invoice_run_item item
     join invoice on invoice.run_id = item.run_id and invoice.reseller_id = item.reseller_id
         and invoice.status = 'draft'

@@ -15,7 +15,7 @@ from billing.allowances import CREDIT_HOLDS, allowances_in_use, allowances_sql
 from billing.models import InvoiceRun, Issuer
 from billing.periods import BillingPeriod, berlin_day, periods_closing
 from billing.rating_sql import LINE_ORDER, Features, Scope, features_in_use, lines_sql, period_parameters
-from billing.snapshots import BUYER_SQL, CANCELLED_SQL, VALIDATED_HASH_SQL, number_sql, seller_json
+from billing.snapshots import BUYER_SQL, CANCELLED_SQL, number_sql, seller_json, validated_hash_sql
 from billing.vat_sql import TAX_SQL, treatment_parameters, treatments_sql
 from provisioning.core.ids import new_id
 
@@ -210,10 +210,11 @@ _FINALISE = text(
     with vat as materialized (
         {treatments_sql("reseller.id = any(cast(:reseller_ids as text[]))")}
     ), checked as materialized (
-        select invoice.id, invoice.reseller_id, vat.vat_check_id, {BUYER_SQL} as buyer,
-            item.validated_hash = {VALIDATED_HASH_SQL} and why.code is null and {CREDIT_HOLDS} as holds
+        select invoice.id, invoice.reseller_id, vat.vat_check_id, copied.buyer,
+            item.validated_hash = {validated_hash_sql("copied.buyer")} and why.code is null and {CREDIT_HOLDS} as holds
         from invoice join reseller on reseller.id = invoice.reseller_id
         join invoice_run_item item on item.run_id = invoice.run_id and item.reseller_id = invoice.reseller_id
+        cross join lateral (select {BUYER_SQL} as buyer offset 0) copied -- made once, and not wherever it is named
         {_PROBLEM}
         where invoice.run_id = :run_id and invoice.status = 'draft'
             and invoice.reseller_id = any(cast(:reseller_ids as text[]))

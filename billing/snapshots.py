@@ -66,14 +66,6 @@ BUYER_SQL = f"""
 """
 """BG-7, and as `means` how the reseller pays now: its default method where it can be used (`billing.means`)."""
 
-# The lines stand in it by the draft's id: they are never edited, so that other lines are another draft.
-VALIDATED_HASH_SQL = f"""
-    encode(sha256(convert_to(
-        cast(to_jsonb(invoice) as text) || cast({BUYER_SQL} as text) || cast(cast(:seller as jsonb) as text),
-    'UTF8')), 'hex')
-"""
-"""Changes with everything that a draft's document is made of; the parameter is `seller_json`."""
-
 CANCELLED_SQL = """
     select invoice.reseller_id, invoice.id from invoice
     join credit_note on credit_note.invoice_id = invoice.id and credit_note.kind = 'cancellation'
@@ -81,6 +73,16 @@ CANCELLED_SQL = """
         and not exists (select from invoice anew where anew.replaces_id = invoice.id)
 """
 """The cancelled invoices of a run that none has replaced: one for each reseller at most."""
+
+
+def validated_hash_sql(buyer: str = BUYER_SQL) -> str:
+    """SQL for a hash that changes with everything that a draft's document is made of; :seller is `seller_json`.
+
+    `buyer` names what holds BUYER_SQL already.
+    """
+    # The lines stand in it by the draft's id: they are never edited, so that other lines are another draft.
+    made_of = f"cast(to_jsonb(invoice) as text) || cast({buyer} as text) || cast(cast(:seller as jsonb) as text)"
+    return f"encode(sha256(convert_to({made_of}, 'UTF8')), 'hex')"
 
 
 def seller_json(issuer: Issuer) -> str:

@@ -20,7 +20,7 @@ from billing.documents.cii import Profile, build_xml
 from billing.documents.document import Document
 from billing.documents.gate import Finding, check
 from billing.models import InvoiceRun, Issuer
-from billing.snapshots import VALIDATED_HASH_SQL, seller_json
+from billing.snapshots import seller_json, validated_hash_sql
 from provisioning.core.errors import Conflict
 
 BLOCK = 50
@@ -62,7 +62,7 @@ _PARK = text(
     join invoice on invoice.run_id = :run_id and invoice.status = 'draft'
         and invoice.reseller_id = refused.reseller_id
     where item.run_id = :run_id and item.reseller_id = refused.reseller_id and item.state = 'drafted'
-        and refused.hash = {VALIDATED_HASH_SQL}
+        and refused.hash = {validated_hash_sql()}
     """  # noqa: S608 - made of constants only
 )
 

@@ -33,10 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import billing.dunning_models  # its tables join the metadata
-import billing.export_models  # as above
-import billing.models  # as above
-import billing.payment_models  # noqa: F401  # as above, the tables of money
+import api.main  # noqa: F401  # with it all tables join the metadata
 import provisioning.ledger
 import provisioning.models
 from provisioning.core import tables
