@@ -28,7 +28,7 @@ NAME_MIN = 4
 LINK_LIFETIME = timedelta(hours=72)
 
 # RFC 9106's second recommended option but one pass more: backends check it on every login without a cache.
-_HASHER = PasswordHasher(time_cost=3, memory_cost=65536, parallelism=1)
+HASHER = PasswordHasher(time_cost=3, memory_cost=65536, parallelism=1)
 _HASHING = ThreadPoolExecutor(max_workers=4, thread_name_prefix="argon2")
 
 
@@ -76,7 +76,7 @@ def check_password(password: str, *, address: str) -> None:
 
 def hash_password(password: str) -> str:
     """In crypt form ($argon2id$...). Takes about 0.1 s of one core: call it outside transaction and event loop."""
-    return _HASHER.hash(password)
+    return HASHER.hash(password)
 
 
 async def hash_aside(password: str) -> str:

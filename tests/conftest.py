@@ -11,8 +11,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import URL, make_url
 
+from provisioning import passwords
 from provisioning.core.clock import TestClock
 from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, Database
 from provisioning.core.embedded import EmbeddedPostgres
@@ -149,6 +151,14 @@ async def fresh_database(fresh_url: str) -> AsyncIterator[Database]:
     database = Database(fresh_url, pool_size=20)
     yield database
     await database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_to_hash() -> Iterator[None]:
+    """Passwords cost a tenth of a second each on purpose; a hash made for less is the same to who keeps it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from api.context import Context
+from provisioning import passwords
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
 from provisioning.core.log import configure_logging
@@ -22,6 +23,8 @@ from tests.api.onboarding import Home, Json, active, check, confirm, order, refu
 pytestmark = pytest.mark.anyio
 
 SECRET = "Sieben Zwerge trinken 3 Liter Most"
+# As in production, before that of the tests takes its place.
+HASHER = passwords.HASHER
 GERMAN = {"Accept-Language": "de-DE,de;q=0.9,en;q=0.5"}
 ENGLISH = {"Accept-Language": "fr;q=0.9, en-GB;q=0.8, de;q=0.2"}
 
@@ -83,6 +86,12 @@ async def tables_with(database: Database, needle: str) -> list[str]:
             if await session.scalar(query, {"a": needle, "b": needle.encode().hex()}):
                 found.append(table)
     return found
+
+
+def test_a_hash_takes_as_long_as_it_should() -> None:
+    assert passwords.HASHER is not HASHER
+    hashed = HASHER.hash(SECRET)
+    assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
 
 
 async def test_a_password_reaches_the_backend_as_a_hash(
