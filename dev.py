@@ -101,12 +101,13 @@ def prepare(kind: str) -> None:
         for stamp in VENV.glob("stamp-*"):  # a half-done installation must not pass for a finished one
             stamp.unlink()
         quiet = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
-        install = [str(PYTHON), "-m", "pip", "install", *quiet]
+        # The lock names everything, and Python compiles what it comes to import, which is a part of it.
+        install = [str(PYTHON), "-m", "pip", "install", *quiet, "--no-deps", "--no-compile"]
         step(
             f"installing {LOCKS[kind].name} (the first time takes a minute)",
             [*install, "--require-hashes", "-r", str(LOCKS[kind])],
         )
-        step("installing postfachwerk", [*install, "--no-deps", "--no-build-isolation", "-e", "."])
+        step("installing postfachwerk", [*install, "--no-build-isolation", "-e", "."])
         stamp_of(kind).write_text(wanted(kind))
 
 

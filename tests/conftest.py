@@ -23,8 +23,14 @@ from tests.spares import Spares
 
 NOW = datetime(2026, 11, 17, 10, 0, tzinfo=UTC)
 
-# Nothing in a test outlives it, so durability across power loss is not worth waiting for.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+# Nothing in a test outlives it, so neither durability across power loss nor tidying up is worth waiting for.
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_connections": "200",
+}
 
 
 # Owns every database of the tests, as in production: a superuser would pass row-level security by. The two roles stand
