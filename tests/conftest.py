@@ -18,6 +18,7 @@ from provisioning import passwords
 from provisioning.core.clock import TestClock
 from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, Database
 from provisioning.core.embedded import EmbeddedPostgres
+from provisioning.core.log import configure_logging
 from provisioning.core.migrations import migrate
 from tests.spares import Spares
 
@@ -157,6 +158,12 @@ async def fresh_database(fresh_url: str) -> AsyncIterator[Database]:
     database = Database(fresh_url, pool_size=20)
     yield database
     await database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logged_as_in_production() -> None:
+    """Else structlog paints every traceback with its source and its variables, which takes seconds."""
+    configure_logging(json=True, level="INFO")
 
 
 @pytest.fixture(scope="session", autouse=True)
