@@ -127,6 +127,18 @@ async def get_credit_note(session: AsyncSession, reseller_id: str | None, credit
     return note
 
 
+async def check_corrects(session: AsyncSession, reseller_id: str, credit_note_id: str, *, invoice_id: str) -> None:
+    """Raises Conflict `unknown_credit_note` unless this is one of the invoice's corrections."""
+    query = owned(CreditNote, reseller_id).where(col(CreditNote.id) == credit_note_id)
+    note = (await session.scalars(query)).one_or_none()
+    if note is None or note.invoice_id != invoice_id:
+        raise Conflict(
+            f"{credit_note_id} corrects another invoice or none. Credit this one first, with POST "
+            f"/v1/invoices/{invoice_id}/credit-notes.",
+            code="unknown_credit_note",
+        )
+
+
 async def list_credit_notes(
     session: AsyncSession,
     reseller_id: str | None,

@@ -11,7 +11,7 @@ from api.deps import Call, Requires
 from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Day, Route
-from billing import payments
+from billing import credit_notes, payments
 from billing.payment_models import (
     AttemptKind,
     AttemptState,
@@ -140,15 +140,17 @@ class NewReceipt(BaseModel):
 
 
 class NewRefund(BaseModel):
-    """Goes back the way it came. The credit note is taken off what is owed, if it was not before."""
+    """Goes back the way it came: what a credit note took off an invoice that was paid already."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"amount_cents": 500, "credit_note_id": "inv_01k9z3f6m2w5t8y1c4e7h0j3n6"}]},
+        json_schema_extra={"examples": [{"amount_cents": 500, "credit_note_id": "crn_01k9z3f6m2w5t8y1c4e7h0j3n6"}]},
     )
 
     amount_cents: int = Field(gt=0, le=AMOUNT_MAX, strict=True)
-    credit_note_id: str = Field(pattern=f"^[a-z]{{2,4}}_{ID_PATTERN}$", description="Each is refunded once.")
+    credit_note_id: str = Field(
+        pattern=f"^crn_{ID_PATTERN}$", description="One of this payment's invoice. Each is refunded once."
+    )
 
 
 @router.get(
@@ -235,12 +237,16 @@ async def record_receipt(payment_id: PaymentId, new: NewReceipt, call: Settle) -
         "payment_disputed",
         "refund_exceeds_receipts",
         "refund_requested",
+        "unknown_credit_note",
     ),
     tags=["operator"],
 )
 async def refund(payment_id: PaymentId, new: NewRefund, call: Settle) -> Response:
     """A worker sends it. Never more than Stripe has received, and never while a bank decides on a dispute."""
     payment = await _held(call, payment_id)
+    await credit_notes.check_corrects(
+        call.session, payment.reseller_id, new.credit_note_id, invoice_id=payment.invoice_id
+    )
     await payments.request_refund(
         call.session,
         payment,

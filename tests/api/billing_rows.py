@@ -47,10 +47,10 @@ async def add_discount(session: AsyncSession, reseller_id: str) -> str:
     return discount.id
 
 
-async def credit_a_cent(session: AsyncSession, invoice_id: str) -> str:
-    """Give an invoice a credit note with its documents."""
+async def credit_net(session: AsyncSession, invoice_id: str, cents: int) -> str:
+    """Give an invoice a credit note with its documents, over a part of its first line."""
     note = await credit_invoice(
-        session, invoice_id, amounts={1: 1}, reason="Kulanz", actor="operator", issuer=ISSUER, now=NOW
+        session, invoice_id, amounts={1: cents}, reason="Kulanz", actor="operator", issuer=ISSUER, now=NOW
     )
     assert await issue_credit_note(session, note.id, now=NOW) is None
     return note.id

@@ -11,6 +11,7 @@ from billing.payment_models import AttemptKind, AttemptState, BankEntry, BankEnt
 from billing.settlement import book, finish, lock_payment, restate
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
+from tests.api.billing_rows import credit_net
 from tests.api.dunning_rows import add_notice
 from tests.conftest import NOW
 from tests.superuser import rewrite
@@ -37,9 +38,10 @@ async def add_payment_rows(session: AsyncSession, reseller_id: str) -> dict[str,
     return {"payment_method_id": transfer.id, "payment_id": row.scalar_one(), **await add_notice(session, reseller_id)}
 
 
-async def mark_charged(session: AsyncSession, payment_id: str) -> str:
-    """A payment that Stripe has collected."""
+async def mark_charged_and_credited(session: AsyncSession, payment_id: str) -> str:
+    """A payment that Stripe has collected in full, and the credit note over 5 EUR that came too late for it."""
     payment = await lock_payment(session, payment_id)
+    credit_note_id = await credit_net(session, payment.invoice_id, 420)
     attempt_id = new_id("att")
     attempt = await open_attempt(
         session,
@@ -56,7 +58,20 @@ async def mark_charged(session: AsyncSession, payment_id: str) -> str:
     finish(attempt, AttemptState.SUCCEEDED, now=NOW)
     await book(session, payment, EntryKind.RECEIPT, payment.amount_cents, source="ch_paper", now=NOW)
     await restate(session, payment, now=NOW)
-    return payment_id
+    return credit_note_id
+
+
+async def name_credit_note(database: Database, credit_note_id: str, name: str) -> None:
+    """The same for a credit note, which documents and entries refer to."""
+    await rewrite(
+        database,
+        "update credit_note set id = %(name)s where id = %(id)s",
+        "update credit_note_line set credit_note_id = %(name)s where credit_note_id = %(id)s",
+        "update invoice_document set credit_note_id = %(name)s where credit_note_id = %(id)s",
+        "update payment_entry set source = 'cn-' || %(name)s where source = 'cn-' || %(id)s",
+        name=name,
+        id=credit_note_id,
+    )
 
 
 async def name_payment(database: Database, payment_id: str, name: str) -> str:

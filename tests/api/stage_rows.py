@@ -17,7 +17,13 @@ from provisioning.terms import AddOn, DomainState, Scope, Standing
 from tests import conftest, factories
 from tests.api import billing_rows
 from tests.api.conftest import PEPPER
-from tests.api.payment_rows import add_bank_rows, add_payment_rows, mark_charged, name_payment
+from tests.api.payment_rows import (
+    add_bank_rows,
+    add_payment_rows,
+    mark_charged_and_credited,
+    name_credit_note,
+    name_payment,
+)
 from tests.api.stage import Facts
 from tests.billing import ledger_factory, resale_factory
 
@@ -25,6 +31,7 @@ NOW = conftest.NOW
 
 # What the documented examples speak of.
 DOCUMENTED_CUSTOMER = "cus_01k9z3f6m2w5t8y1c4e7h0j3n6"
+DOCUMENTED_CREDIT_NOTE = "crn_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_PAYMENT = "pay_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_RESELLER = "res_01k9z3f6m2w5t8y1c4e7h0j3n6"
 DOCUMENTED_COUPON = "cou_01k9z3f6m2w5t8y1c4e7h0j3n6"
@@ -146,11 +153,13 @@ async def _make_runs(database: Database, facts: Facts) -> None:
         invoices = {(row.run_id, row.reseller_id): row.id for row in rows}
         for each in (facts.own, facts.foreign):
             each["invoice_id"] = invoices[billed.id, each["reseller_id"]]
-            each["credit_note_id"] = await billing_rows.credit_a_cent(
-                session, invoices[credited.id, each["reseller_id"]]
+            each["credit_note_id"] = await billing_rows.credit_net(
+                session, invoices[credited.id, each["reseller_id"]], 1
             )
             each.update(await add_payment_rows(session, each["reseller_id"]))
-        facts.own["charged_payment_id"] = await mark_charged(session, facts.foreign["payment_id"])
+        facts.own["charged_payment_id"] = facts.foreign["payment_id"]
+        refundable = await mark_charged_and_credited(session, facts.foreign["payment_id"])
         facts.own |= await add_bank_rows(session)
+    await name_credit_note(database, refundable, DOCUMENTED_CREDIT_NOTE)
     facts.own["payment_id"] = await name_payment(database, facts.own["payment_id"], DOCUMENTED_PAYMENT)
     facts.own |= {"run_id": billed.id, "begun_run_id": begun.id}

@@ -13,6 +13,7 @@ from api.context import Context
 from api.worker import Schedules, create_jobs, worker_beside
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
+from provisioning.core.ids import new_id
 from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, create_key
 from tests.api.conftest import ISSUER, PEPPER
 from tests.api.loopback import serving
@@ -89,10 +90,14 @@ async def test_a_reseller_enters_a_card_is_charged_and_gets_money_back(till: Til
     assert till.charged(invoice) == [1786]
     assert reseller.post(f"{path}/retry").json()["code"] == "payment_not_open"
 
-    wanted = {"amount_cents": 500, "credit_note_id": "inv_01k9z3f6m2w5t8y1c4e7h0j3n6"}
+    [other_invoice] = await till.bill(reseller_id, 2000)
+    wanted = {"amount_cents": 500, "credit_note_id": await till.credit_note(invoice, 500)}
     assert reseller.post(f"{path}/refunds", json=wanted).status_code == 403
     too_much = operator.post(f"{path}/refunds", json={**wanted, "amount_cents": 1787})
     assert (too_much.status_code, too_much.json()["code"]) == (409, "refund_exceeds_receipts")
+    for credit_note_id in (new_id("crn"), await till.credit_note(other_invoice, 500)):
+        stray = operator.post(f"{path}/refunds", json={**wanted, "credit_note_id": credit_note_id})
+        assert (stray.status_code, stray.json()["code"]) == (409, "unknown_credit_note")
     post(operator, f"{path}/refunds", wanted, expect=202)
     until(lambda: len(get(reseller, path)["entries"]) == 3, PATIENCE_SECONDS)
     shown = get(reseller, path)

@@ -97,6 +97,15 @@ class Till:
                 pass
         return ids
 
+    async def credit_note(self, invoice_id: str, cents: int) -> str:
+        """A correction by itself, which nobody has booked."""
+        note_id = new_id("crn")
+        self.numbers += 1
+        row = {"id": note_id, "invoice_id": invoice_id, "sequence": self.numbers, "cents": cents, "now": self.now}
+        async with self.database.as_system() as session:
+            await session.execute(_CREDIT_NOTE, row)
+        return note_id
+
     async def collect(self, invoice_id: str, *, at_once: bool = False) -> None:
         payment_id = (await self.payment(invoice_id))["id"]
         await collect(self.database, self.gateway, payment_id, now=self.now, policy=self.policy, at_once=at_once)
@@ -167,6 +176,17 @@ _RUN = text(
     "actor, started_at) "
     "values (:id, :month, cast(:month as date) + interval '1 month', 'succeeded', 0, 0, 0, 0, 0, 'test', :now) "
     "on conflict do nothing"
+)
+_CREDIT_NOTE = text(
+    """
+    insert into credit_note (id, reseller_id, invoice_id, kind, number, series, year, sequence, issued_on, reason,
+        currency, allowances_cents, net_cents, tax_cents, gross_cents, tax_category, rate_basis_points, actor,
+        created_at)
+    select :id, reseller_id, id, 'credit_note', 'PFK-2026-' || lpad(cast(:sequence as text), 6, '0'), 'PFK', 2026,
+        cast(:sequence as integer), issued_on, 'Ausfall', currency, 0, :cents, 0, :cents, tax_category,
+        rate_basis_points, 'operator', :now
+    from invoice where id = :invoice_id
+    """
 )
 _INVOICE = text(
     """
