@@ -14,7 +14,7 @@ from sqlmodel import Field, col
 
 from provisioning.core.database import fetch, recall, remember
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
-from provisioning.core.tables import Table, Versioned
+from provisioning.core.tables import JsonOrNull, Table, Versioned
 
 # Taken before what they guard is read: a statement that waited for a lock still sees what was there when it began.
 _KEEP_RULES = """
@@ -44,7 +44,10 @@ POLICY_FIELDS = ("allowed_locations", "allowed_countries", "required_certificate
 
 
 class DataCentre(Versioned, table=True):
-    """A place with an operator. `country` and `parent_country` are ISO 3166 alpha-2; `driver` names its backend."""
+    """A place with an operator. `country` and `parent_country` are ISO 3166 alpha-2; `driver` names its backend.
+
+    `endpoints` holds the fields of `endpoints.Endpoints`; a sandbox has none.
+    """
 
     __tablename__ = "data_centre"
 
@@ -58,6 +61,7 @@ class DataCentre(Versioned, table=True):
     driver: str
     sandbox: bool = False
     accepts_orders: bool = True
+    endpoints: dict[str, Any] | None = Field(default=None, sa_type=JsonOrNull)
 
 
 class Certificate(Table, table=True):

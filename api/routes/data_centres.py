@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api.deps import Call, Requires
+from api.endpoint_views import EndpointsShape
 from api.openapi import refusals
 from api.paging import Page
 from api.routing import Day, Route
@@ -60,6 +61,9 @@ class DataCentreWish(BaseModel):
     parent_country: Country = Field(description="Where the operator's parent company sits, whose law may reach it.")
     driver: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$", description="The backend that serves it.")
     accepts_orders: bool = Field(True, strict=True)
+    endpoints: EndpointsShape | None = Field(
+        None, description="Where its servers are. A sandbox has none: there is nothing to connect to."
+    )
 
 
 class CertificateWish(BaseModel):
@@ -94,6 +98,7 @@ class DataCentreView(BaseModel):
                     **EXAMPLE,
                     "sandbox": True,
                     "note": IMITATION,
+                    "endpoints": None,
                     "certificates": [{"scheme": "ISO27001", **CERTIFICATE_EXAMPLE, "valid": True}],
                     "version": 1,
                 }
@@ -112,6 +117,9 @@ class DataCentreView(BaseModel):
     accepts_orders: bool
     sandbox: bool = Field(description="true where no mail flows.")
     note: str | None = None
+    endpoints: EndpointsShape | None = Field(
+        None, description="Where its servers are; null for a sandbox, and until the operator has said so."
+    )
     certificates: list[CertificateView] = Field(default_factory=list, description="Lapsed ones included.")
     version: int = Field(description="Counts the changes; the ETag begins with it.")
 
@@ -169,6 +177,9 @@ async def read(code: Code, call: Read) -> Response:
 )
 async def put(code: Code, wish: DataCentreWish, call: Write) -> Response:
     """Country and driver are fixed once mailboxes lie there: they were placed by them."""
+    if wish.driver == SANDBOX and wish.endpoints is not None:
+        message = "a sandbox has no servers; leave it out"
+        raise Invalid("No mail flows in a sandbox.", errors=[FieldError("/endpoints", "sandbox_has_none", message)])
     try:
         standing, _ = await data_centres.get_data_centre(call.session, code, lock=True)
     except NotFound:

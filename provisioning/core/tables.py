@@ -21,6 +21,8 @@ Id = String(collation="C")
 Timestamp = DateTime(timezone=True)
 TextArray = ARRAY(String)
 Json = JSONB
+# None is NULL here, not the JSON value of that name.
+JsonOrNull: Any = JSONB(none_as_null=True)
 
 
 class Table(SQLModel):

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from provisioning.core.clock import TestClock
 from provisioning.core.database import Database
@@ -160,6 +161,63 @@ class TestWriting:
     async def test_a_reseller_writes_none(self, tenant: Tenant, code: str) -> None:
         answer = await tenant.client.put(f"/v1/data-centres/{code}", json=WISH)
         assert (answer.status_code, answer.json()["code"]) == (403, "operator_only")
+
+
+ENDPOINTS = {
+    "imap": {"host": "mail.wien-1.example", "port": 993, "security": "tls"},
+    "pop3": None,
+    "submission": {"host": "mail.wien-1.example", "port": 587, "security": "starttls"},
+    "sieve": None,
+    "activesync_url": "https://mail.wien-1.example/Microsoft-Server-ActiveSync",
+    "dav_url": "https://mail.wien-1.example:8443/SOGo/dav/",
+    "web_url": None,
+}
+
+
+class TestEndpoints:
+    async def test_what_is_said_of_its_servers_is_read_back_and_audited(
+        self, operator: httpx.AsyncClient, tenant: Tenant, code: str
+    ) -> None:
+        assert (await put(operator, code)).json()["endpoints"] is None
+        changed = await put(operator, code, driver="open_cell", endpoints=ENDPOINTS)
+        assert (changed.status_code, changed.json()["version"]) == (200, 2)
+        assert (await tenant.client.get(f"/v1/data-centres/{code}")).json()["endpoints"] == ENDPOINTS
+        assert (await put(operator, code, driver="open_cell", endpoints=ENDPOINTS)).json()["version"] == 2
+        events = (await operator.get("/v1/audit-events", params={"resource_id": code})).json()["items"]
+        assert ENDPOINTS in [event["detail"]["endpoints"] for event in events]
+
+    async def test_servers_can_be_taken_away_again(
+        self, operator: httpx.AsyncClient, database: Database, code: str
+    ) -> None:
+        await put(operator, code, driver="open_cell", endpoints=ENDPOINTS)
+        assert (await put(operator, code, driver="open_cell")).json()["endpoints"] is None
+        async with database.as_system() as session:
+            stored = text("select endpoints is null from data_centre where code = :code")
+            assert await session.scalar(stored, {"code": code}) is True
+
+    async def test_a_sandbox_has_none(self, operator: httpx.AsyncClient, tenant: Tenant, code: str) -> None:
+        answer = await put(operator, code, endpoints=ENDPOINTS)
+        [error] = refused(answer, 422, "invalid")["errors"]
+        assert (error["pointer"], error["code"]) == ("/endpoints", "sandbox_has_none")
+        assert (await tenant.client.get("/v1/data-centres/de-fra-1")).json()["endpoints"] is None
+
+    @pytest.mark.parametrize(
+        ("name", "value", "pointer"),
+        [
+            ("imap", {"host": "MAIL.example", "port": 993}, "/endpoints/imap/host"),
+            ("imap", {"host": "mail.example", "port": 0}, "/endpoints/imap/port"),
+            ("pop3", {"host": "mail.example", "port": 995, "security": "none"}, "/endpoints/pop3/security"),
+            ("dav_url", "http://mail.example/dav/", "/endpoints/dav_url"),
+            ("dav_url", "https://mail.example/dav", "/endpoints/dav_url"),
+            ("activesync_url", 'https://mail.example/"><x', "/endpoints/activesync_url"),
+            ("mapi_url", "https://mail.example/", "/endpoints/mapi_url"),
+        ],
+    )
+    async def test_what_is_no_server_is_pointed_at(
+        self, operator: httpx.AsyncClient, code: str, name: str, value: Any, pointer: str
+    ) -> None:
+        answer = await put(operator, code, driver="open_cell", endpoints={name: value})
+        assert [error["pointer"] for error in refused(answer, 422, "invalid")["errors"]] == [pointer]
 
 
 class TestPolicies:

@@ -50,6 +50,7 @@ BEYOND_SCHEMAS = {
     "out_of_order",  # the days of dunning rise
     "order",  # a validity ends after it begins
     "repeating_only",  # depends on how long a coupon counts
+    "sandbox_has_none",  # depends on the driver
     "share_or_amount",  # one of two
     "too_late",  # depends on the day
     "too_many",  # a mailbox has one archive
