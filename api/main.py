@@ -26,6 +26,7 @@ from api.routes import (
     customers,
     data_centres,
     discounts,
+    discovery,
     domains,
     dunning,
     exports,
@@ -57,6 +58,7 @@ from api.routes import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     service.router,
+    discovery.router,
     orders.router,
     mailboxes.router,
     domains.router,

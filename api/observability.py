@@ -26,8 +26,8 @@ FAILED = Gauge("postfachwerk_mailboxes_failed", "Mailboxes whose last change was
 OLDEST = Gauge("postfachwerk_operation_oldest_seconds", "Age of the oldest operation that has not ended.")
 
 QUIET_PATHS = ("/healthz", "/readyz", "/metrics")
-# The rest of these paths is a secret that works once.
-SECRET_PATHS = ("/set-password/",)
+# The rest of these paths is a secret that works once, or whoever a stranger asks about.
+SECRET_PATHS = ("/set-password/", "/autodiscover/autodiscover.json/")
 
 _FIGURES = text(
     """
@@ -82,7 +82,7 @@ def _given_id(scope: Scope) -> str | None:
 def shown_path(scope: Scope) -> str:
     """The path as logs may have it."""
     path: str = scope["path"]
-    return next((secret + "***" for secret in SECRET_PATHS if path.startswith(secret)), path)
+    return next((secret + "***" for secret in SECRET_PATHS if path.lower().startswith(secret)), path)
 
 
 def _account(scope: Scope, status: int, seconds: float) -> None:

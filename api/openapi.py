@@ -40,6 +40,7 @@ TAGS = [
     {"name": "billing", "description": "Prices, previews, invoices."},
     {"name": "audit", "description": "Who did what, in a chain that shows tampering."},
     {"name": "operator", "description": "For the operator of the platform."},
+    {"name": "discovery", "description": "Where the programs of a mailbox find their servers; without a key."},
     {"name": "service", "description": "Health and metrics."},
     {"name": "test clock", "description": "Demo and tests only: let time pass."},
 ]
@@ -144,7 +145,11 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     """Add what every endpoint of its sort has: shared headers, dry run, and its problem answers."""
     responses = operation["responses"]
     declared = {int(status): response.pop("x-problem-codes", None) for status, response in responses.items()}
-    codes: dict[int, list[str]] = {422: ["invalid"]}
+    # What other people's programs ask is answered in their own words, and never called malformed.
+    is_lenient = "discovery" in operation.get("tags", [])
+    if is_lenient:
+        responses.pop("422", None)
+    codes: dict[int, list[str]] = {} if is_lenient else {422: ["invalid"]}
     if operation.get("security"):
         if method in WRITES:
             _add_manners(method, operation)

@@ -1,9 +1,11 @@
 """Where a data centre's servers are, as its users' programs need to know it (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from provisioning.terms import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,39 @@ def server_of(url: str) -> Server:
     """Host and port of an https URL."""
     parts = urlsplit(url)
     return Server(parts.hostname or "", parts.port or 443, "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one mailbox's programs may use of a data centre: its class and protocols allow it, and it is there."""
+
+    imap: Server | None = None
+    pop3: Server | None = None
+    submission: Server | None = None
+    sieve: Server | None = None
+    activesync_url: str | None = None
+    caldav_url: str | None = None
+    carddav_url: str | None = None
+    web_url: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != Offer()
+
+
+def offer_of(protocols: Collection[str], endpoints: Endpoints) -> Offer:
+    """`protocols` are the mailbox's; filters are set where folders are, so Sieve comes with IMAP."""
+    told: dict[str, Any] = {
+        name: getattr(endpoints, attribute)
+        for name, protocol, attribute in (
+            ("imap", Protocol.IMAP, "imap"),
+            ("pop3", Protocol.POP3, "pop3"),
+            ("submission", Protocol.SMTP, "submission"),
+            ("sieve", Protocol.IMAP, "sieve"),
+            ("activesync_url", Protocol.ACTIVESYNC, "activesync_url"),
+            ("caldav_url", Protocol.CALDAV, "dav_url"),
+            ("carddav_url", Protocol.CARDDAV, "dav_url"),
+            ("web_url", Protocol.WEB, "web_url"),
+        )
+        if protocol in protocols
+    }
+    return Offer(**told)

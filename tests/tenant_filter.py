@@ -18,6 +18,8 @@ OF_THE_OPERATOR = "the operator's: it is about all resellers"
 # Each name is a function, or a constant that holds SQL, and why it may ask without naming an owner.
 ALLOWED: Mapping[str, str] = {
     "api.observability:_FIGURES": OF_THE_OPERATOR,
+    "provisioning.discovery:_DOMAINS": "a stranger asks, of the one who has proven the name",
+    "provisioning.discovery:_PROFILES": "a stranger asks, of the one who has proven the name",
     "billing.debits:_LAST_USED": "narrowed to one payment method, which the caller has read",
     "billing.dunning:review_service": SYSTEM,
     "billing.notices:_claim": SYSTEM,

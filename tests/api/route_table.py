@@ -15,9 +15,23 @@ from api.deps import PAYING, Requires
 
 Json = dict[str, Any]
 
+# What the programs of mailbox users ask: written by others, answered in their own words.
+DISCOVERY = frozenset(
+    {
+        "GET /autodiscover/autodiscover.json",
+        "GET /autodiscover/autodiscover.json/v1.0/{email}",
+        "GET /autodiscover/autodiscover.xml",
+        "POST /autodiscover/autodiscover.xml",
+        "GET /mail/config-v1.1.xml",
+        "GET /.well-known/autoconfig/mail/config-v1.1.xml",
+        "GET /mobileconfig",
+        *(f"{method} /.well-known/{name}" for method in ("GET", "PROPFIND") for name in ("caldav", "carddav")),
+    }
+)
 # For load balancers, monitoring and browsers, and the document that says how to get a key.
 PUBLIC = frozenset(
     {
+        *DISCOVERY,
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
@@ -29,6 +43,8 @@ PUBLIC = frozenset(
     }
 )
 
+# What stands in the paths of public endpoints.
+PUBLIC_PLACES = {"token": "nobodys", "email": "chef@kanzlei-lindenhof.example"}
 # Path parameters that name an object of one reseller, and the word an unknown one of its kind begins with.
 OWNED = {
     "credit_note_id": "crn",
