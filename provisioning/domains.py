@@ -1,9 +1,7 @@
-"""Mail domains: claimed, proven by a TXT record, and told which records they need."""
+"""Mail domains: claimed, proven by a TXT record, removed; `dns_records` says what else they need."""
 
 import secrets
-from asyncio import gather
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -15,34 +13,11 @@ from provisioning.core.database import violated_constraint
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from provisioning.core.ids import new_id
 from provisioning.core.queries import owned
+from provisioning.dns_records import LONGEST_PREFIX, DnsRecord
 from provisioning.models import Domain, Mailbox, MailboxAddress
 from provisioning.names import DOMAIN_MAX, domain_to_ascii, domain_to_unicode
-from provisioning.resolver import Resolver, ResolverUnavailable
 from provisioning.tenants import get_customer
 from provisioning.terms import DomainState, Intent
-
-# How a TXT record of each sort begins; the space ends the version, so that v=spf10 is none.
-_STARTS = {"ownership": "postfachwerk-verification=", "spf": "v=spf1 ", "dmarc": "v=dmarc1"}
-
-# The longest of what stands before a domain in the names of its records, which have to be names too.
-_LONGEST_PREFIX = "_autodiscover._tcp."
-
-
-@dataclass(frozen=True, slots=True)
-class DnsRecord:
-    """One record a domain needs: what is expected, what was found, and what to do about the difference.
-
-    `status` is ok, missing, differs, or unknown when DNS did not answer.
-    """
-
-    purpose: str
-    kind: str
-    name: str
-    expected: str
-    required: bool
-    hint: str
-    found: tuple[str, ...] = ()
-    status: str = "unknown"
 
 
 async def add_domain(session: AsyncSession, reseller_id: str, *, name: str, customer_id: str, now: datetime) -> Domain:
@@ -54,7 +29,7 @@ async def add_domain(session: AsyncSession, reseller_id: str, *, name: str, cust
         ascii_name = domain_to_ascii(name)
     except ValueError as error:
         raise Invalid(f"{error}.", errors=[FieldError("/name", "invalid_domain", str(error))]) from error
-    longest = DOMAIN_MAX - len(_LONGEST_PREFIX)
+    longest = DOMAIN_MAX - len(LONGEST_PREFIX)
     if len(ascii_name) > longest:
         message = f"{name!r} is longer than {longest} characters, so that its DNS records would have no names"
         raise Invalid(f"{message}.", errors=[FieldError("/name", "invalid_domain", message)])
@@ -113,109 +88,6 @@ async def list_domains(
     if before is not None:
         query = query.where(col(Domain.id) < before)
     return (await session.scalars(query.order_by(col(Domain.id).desc()).limit(limit))).all()
-
-
-def verification_record(domain: Domain) -> DnsRecord:
-    return DnsRecord(
-        purpose="ownership",
-        kind="TXT",
-        name=f"_postfachwerk.{domain.name}",
-        expected=f"postfachwerk-verification={domain.verification_token}",
-        required=domain.state is not DomainState.VERIFIED,
-        hint="Proves that the domain is yours. It may be removed once the domain is verified.",
-    )
-
-
-def expected_records(domain: Domain, *, service_domain: str) -> list[DnsRecord]:
-    """Every record the domain should have, the ownership token first."""
-    autodiscover = f"autodiscover.{service_domain}"
-    return [
-        verification_record(domain),
-        DnsRecord(
-            "mail", "MX", domain.name, f"10 mx.{service_domain}", True, "Mail arrives here; remove MX of other hosts."
-        ),
-        DnsRecord(
-            "spf",
-            "TXT",
-            domain.name,
-            f"v=spf1 include:spf.{service_domain} -all",
-            True,
-            "Says who may send for the domain. There must be one v=spf1 record only: merge others into it.",
-        ),
-        DnsRecord(
-            "dmarc",
-            "TXT",
-            f"_dmarc.{domain.name}",
-            f"v=DMARC1; p=quarantine; rua=mailto:dmarc@{service_domain}",
-            False,
-            "Tells receivers what to do with forgeries.",
-        ),
-        DnsRecord(
-            "autodiscover",
-            "CNAME",
-            f"autodiscover.{domain.name}",
-            autodiscover,
-            True,
-            "Outlook and phones find their settings here; without it Outlook may try Microsoft 365.",
-        ),
-        DnsRecord(
-            "autodiscover_srv",
-            "SRV",
-            f"{_LONGEST_PREFIX}{domain.name}",
-            f"0 0 443 {autodiscover}",
-            False,
-            "For clients that cannot follow the CNAME.",
-        ),
-        DnsRecord(
-            "autoconfig",
-            "CNAME",
-            f"autoconfig.{domain.name}",
-            f"autoconfig.{service_domain}",
-            False,
-            "Thunderbird finds its settings here.",
-        ),
-    ]
-
-
-async def observe_records(resolver: Resolver, records: Sequence[DnsRecord]) -> list[DnsRecord]:
-    """Ask DNS for each record, all at once. Goes out to the network: never call it inside a transaction."""
-    return list(await gather(*(_observe(resolver, record) for record in records)))
-
-
-async def _observe(resolver: Resolver, record: DnsRecord) -> DnsRecord:
-    try:
-        found = await resolver.query(record.name, record.kind)
-    except ResolverUnavailable as error:
-        return replace(record, status="unknown", hint=f"{error}. Try again later.")
-    # One name carries TXT records of many owners: only those of the same sort are compared.
-    start = _STARTS.get(record.purpose, "")
-    rivals = tuple(value for value in found if f"{value} ".lower().startswith(start))
-    return replace(record, found=rivals, status=_compare(record, rivals))
-
-
-def _compare(record: DnsRecord, rivals: Sequence[str]) -> str:
-    if not rivals:
-        return "missing"
-    if record.purpose == "ownership":
-        return "ok" if record.expected in rivals else "differs"
-    if len(rivals) > 1:
-        return "differs"  # a second MX takes mail away, and a second SPF record makes both void (RFC 7208 4.5)
-    if record.purpose == "spf":
-        # Merged with what others need it is as good.
-        ours = next(term for term in record.expected.split() if term.startswith("include:"))
-        return "ok" if ours in rivals[0].lower().split() else "differs"
-    if record.purpose == "dmarc":
-        return "ok"  # a policy of their own serves as well
-    return "ok" if rivals[0] == record.expected else "differs"
-
-
-def zone_text(records: Sequence[DnsRecord]) -> str:
-    """The records in the form of a zone file (RFC 1035 5), to paste at the DNS host."""
-    lines = []
-    for record in records:
-        value = f'"{record.expected}"' if record.kind == "TXT" else f"{record.expected}."
-        lines.append(f"{record.name}. 3600 IN {record.kind} {value}\n")
-    return "".join(lines)
 
 
 async def verify_domain(session: AsyncSession, domain: Domain, *, seen: DnsRecord, now: datetime) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from api.context import Context
 from api.discovery import apple, autoconfig, autodiscover
 from api.openapi import refusals
-from provisioning import discovery
+from provisioning import discovery, dns_records
 from provisioning.core.errors import NotFound
 from provisioning.endpoints import Offer
 from provisioning.names import domain_to_ascii, readable_address
@@ -248,6 +248,24 @@ async def caldav(request: Request) -> Response:
 async def carddav(request: Request) -> Response:
     """As for calendars."""
     return await _redirect_dav(request, "carddav_url")
+
+
+@router.get(
+    "/.well-known/mta-sts.txt",
+    operation_id="mtaStsPolicy",
+    summary="Senders read how mail to a domain must come",
+    response_class=Response,
+    responses={**_file("text/plain", "The policy."), **UNKNOWN, **AWAY},
+)
+async def mta_sts(request: Request) -> Response:
+    """RFC 8461, at mta-sts.<domain> of every verified domain."""
+    context: Context = request.app.state.context
+    host = request.url.hostname or ""
+    async with context.database.as_system() as session:
+        domain = await discovery.find_domain_of_host(session, host)
+    if domain is None or host.lower() != f"mta-sts.{domain}":
+        raise NotFound("There is no policy for this host.")
+    return Response(dns_records.mta_sts_policy(context.service_domain), media_type="text/plain")
 
 
 async def _find(context: Context, address: str) -> Offer | None:

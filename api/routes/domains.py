@@ -15,9 +15,8 @@ from api.deps import Call, Requires
 from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Route
-from provisioning import domains
+from provisioning import discovery, dns_records, domains
 from provisioning.core.ids import ID_PATTERN
-from provisioning.domains import DnsRecord
 from provisioning.models import Domain
 from provisioning.terms import DomainState
 
@@ -105,7 +104,8 @@ class RecordView(BaseModel):
         description="`unknown` when DNS did not answer; `hint` then says so."
     )
     required: bool
-    hint: str
+    hint: str = Field(description="What it is for.")
+    fix: str | None = Field(description="What to do at the DNS host; null where nothing is to be done or known.")
 
 
 class DnsView(BaseModel):
@@ -129,6 +129,8 @@ class DnsView(BaseModel):
                             "status": "differs",
                             "required": True,
                             "hint": "Mail arrives here; remove MX of other hosts.",
+                            "fix": "Replace MX xn--strae-oqa.example 10 mail.old-host.example "
+                            "by 10 mx.postfachwerk.example",
                         }
                     ],
                     "zone": "xn--strae-oqa.example. 3600 IN MX 10 mx.postfachwerk.example.\n",
@@ -158,26 +160,27 @@ class AskDns:
         domain_id: DomainId,
         _credentials: Annotated[Any, BearerDep],
         acting_for: ActingForDep = None,
-    ) -> Sequence[DnsRecord]:
+    ) -> Sequence[dns_records.DnsRecord]:
         """The domain's records as found, the ownership record first."""
         context: Context = request.app.state.context
         async with self.requires.before(request, acting_for) as (session, reseller_id):
             domain = await domains.get_domain(session, reseller_id, domain_id)
+            offers = [] if self.proof_only else await discovery.list_offers(session, domain.name)
         if not self.proof_only:
-            records = domains.expected_records(domain, service_domain=context.service_domain)
-            return await domains.observe_records(context.resolver, records)
-        proof = [domains.verification_record(domain)]
+            records = dns_records.expected_records(domain, service_domain=context.service_domain, offers=offers)
+            return await dns_records.observe_records(context.resolver, records)
+        proof = [dns_records.verification_record(domain)]
         if domain.state is DomainState.VERIFIED:
             return proof  # proven for good: the record may be gone
-        return await domains.observe_records(context.resolver, proof)
+        return await dns_records.observe_records(context.resolver, proof)
 
 
-Proven = Annotated[Sequence[DnsRecord], Depends(AskDns(WRITE, proof_only=True))]
-Observed = Annotated[Sequence[DnsRecord], Depends(AskDns(READ))]
+Proven = Annotated[Sequence[dns_records.DnsRecord], Depends(AskDns(WRITE, proof_only=True))]
+Observed = Annotated[Sequence[dns_records.DnsRecord], Depends(AskDns(READ))]
 
 
 def shown(domain: Domain) -> DomainView:
-    proof = Proof.model_validate(domains.verification_record(domain))
+    proof = Proof.model_validate(dns_records.verification_record(domain))
     return DomainView.model_validate({**domain.model_dump(), "verification": proof})
 
 
@@ -263,6 +266,7 @@ async def verify(domain_id: DomainId, proven: Proven, call: Write) -> Response:
     response_model=DnsView,
 )
 async def dns(domain_id: DomainId, observed: Observed, call: Read) -> Response:
+    """SRV records name the servers where the domain's mailboxes lie, so there are none for several data centres."""
     domain = await domains.get_domain(call.session, call.reseller_id, domain_id)
     view = DnsView(
         domain_id=domain.id,
@@ -270,6 +274,6 @@ async def dns(domain_id: DomainId, observed: Observed, call: Read) -> Response:
         unicode_name=domain.unicode_name,
         ready=all(record.status == "ok" for record in observed if record.required),
         records=[RecordView.model_validate(record) for record in observed],
-        zone=domains.zone_text(observed),
+        zone=dns_records.zone_text(observed),
     )
     return await call.answer(view)

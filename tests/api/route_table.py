@@ -25,6 +25,7 @@ DISCOVERY = frozenset(
         "GET /mail/config-v1.1.xml",
         "GET /.well-known/autoconfig/mail/config-v1.1.xml",
         "GET /mobileconfig",
+        "GET /.well-known/mta-sts.txt",
         *(f"{method} /.well-known/{name}" for method in ("GET", "PROPFIND") for name in ("caldav", "carddav")),
     }
 )

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from api.context import Context
-from provisioning import domains
+from provisioning import dns_records
 from provisioning.core.database import Database
 from provisioning.models import Domain
 from provisioning.resolver import ResolverUnavailable, SandboxZone
@@ -85,7 +85,7 @@ async def test_a_name_too_long_for_its_records_is_refused_at_its_field(tenant: T
     assert [len(name) for name in names] == [235, 234]
     answers = [await tenant.client.post("/v1/domains", json={"name": name, "customer_id": customer}) for name in names]
     assert refused(answers[0], 422, "invalid")["errors"][0]["pointer"] == "/name"
-    records = domains.expected_records(
+    records = dns_records.expected_records(
         Domain(**check(answers[1], 201) | {"verification_token": ""}), service_domain="x"
     )
     assert max(len(record.name) for record in records) == 253
@@ -221,6 +221,9 @@ async def test_the_records_say_what_is_expected_and_found(zone: SandboxZone, hom
         "autodiscover": "differs",
         "autodiscover_srv": "missing",
         "autoconfig": "missing",
+        "mta_sts": "missing",
+        "mta_sts_policy": "missing",
+        "tls_rpt": "missing",
     }
     assert by_purpose["autodiscover"]["found"] == ["elsewhere.example"]
     assert by_purpose["autodiscover"]["expected"] == "autodiscover.postfachwerk.example"

@@ -8,7 +8,7 @@ import pytest
 from dns import flags, message, rcode, rdatatype, rrset
 
 from provisioning import resolver as resolver_module
-from provisioning.domains import DnsRecord, observe_records
+from provisioning.dns_records import DnsRecord, observe_records
 from provisioning.resolver import ResolverUnavailable, SandboxZone, SystemResolver
 
 pytestmark = pytest.mark.anyio
