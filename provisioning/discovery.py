@@ -2,7 +2,7 @@
 
 Who asks is a stranger, so the answer must not say whether an address exists. An address that does is told what its
 class and its data centre offer. One that does not is told what some mailbox of its domain is: which one, a keyed hash
-of the address decides, each as often as there are mailboxes like it. So either sort of address gets an answer of its
+of the address decides, each as often as there are addresses like it. So either sort of address gets an answer of its
 domain's, always the same, found by the same statement. That a domain is served here is no secret: its MX says so.
 """
 
@@ -25,7 +25,7 @@ _HOST_PREFIXES = ("autodiscover.", "autoconfig.", "mail.", "mta-sts.", "caldav."
 _PROFILES = text(
     """
     select coalesce(m.placed_in, m.location) as location, m.protocols, dc.endpoints,
-           count(*) as mailboxes, bool_or(a.address = :address) as is_asked
+           count(*) as addresses, bool_or(a.address = :address) as is_asked
     from domain d
     join mailbox_address a on a.domain_id = d.id
     join mailbox m on m.id = a.mailbox_id
@@ -88,4 +88,4 @@ def _score(row: Any, address: str, key: bytes) -> float:
     message = "\0".join(("discovery", address, row.location, *sorted(row.protocols)))
     digest = hmac.digest(key, message.encode(), sha256)
     uniform = (int.from_bytes(digest[:6]) + 0.5) / 2**48
-    return float(-row.mailboxes / math.log(uniform))
+    return float(-row.addresses / math.log(uniform))

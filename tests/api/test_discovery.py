@@ -184,14 +184,15 @@ class TestStrangers:
             *[await add_mailbox(database, domain, f"e{number}", location=centre) for number in range(3)],
             await add_mailbox(database, domain, "p", location=centre, service_class=ServiceClass.POP3),
         ]
-        possible = {tuple(await self.answers(stranger, address)) for address in real}
+        possible = {(await self.answers(stranger, address))[0] for address in real}
         assert len(possible) == 2
-        unknown = [f"nobody{number}@{domain.name}" for number in range(40)]
-        told = [tuple(await self.answers(stranger, address)) for address in unknown]
+        # Of so many, one in four, it is once in a million test runs that more than half are told the rarer.
+        unknown = [f"nobody{number}@{domain.name}" for number in range(80)]
+        told = [(await self.answers(stranger, address))[0] for address in unknown]
         assert set(told) == possible
         counts = sorted(told.count(each) for each in possible)
-        assert counts[0] < counts[1], "as often as there are mailboxes like it"
-        assert [tuple(await self.answers(stranger, address)) for address in unknown] == told
+        assert counts[0] < counts[1], "as often as there are addresses like it"
+        assert [(await self.answers(stranger, address))[0] for address in unknown[:10]] == told[:10]
 
     async def test_nothing_of_the_mailbox_is_told_but_its_servers(
         self, stranger: httpx.AsyncClient, database: Database, domain: Domain, centre: str

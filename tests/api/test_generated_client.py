@@ -33,7 +33,8 @@ GENERATE = (
     *("--output-path", PACKAGE, "--meta", "none", "--fail-on-warning"),
 )
 # The generator knows files by this type only.
-CONFIG = {"content_type_overrides": dict.fromkeys(("application/pdf", "application/xml"), "application/octet-stream")}
+FILES = ("application/pdf", "application/xml", "application/x-apple-aspen-config", "text/xml")
+CONFIG = {"content_type_overrides": dict.fromkeys(FILES, "application/octet-stream")}
 PATIENCE_SECONDS = 60
 WAIT = "wait=20"
 IN_DECEMBER = datetime(2026, 12, 1, 6, 0, tzinfo=UTC)
