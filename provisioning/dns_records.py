@@ -7,9 +7,9 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from provisioning.endpoints import Offer, Server, server_of
-from provisioning.models import Domain
+from provisioning.models import DkimKey, Domain
 from provisioning.resolver import Resolver, ResolverUnavailable
-from provisioning.terms import DomainState
+from provisioning.terms import DkimState, DomainState
 
 # The longest of what stands before a domain in the names of its records, which have to be names too.
 LONGEST_PREFIX = "_autodiscover._tcp."
@@ -60,15 +60,35 @@ def verification_record(domain: Domain) -> DnsRecord:
     )
 
 
-def expected_records(domain: Domain, *, service_domain: str, offers: Iterable[Offer] = ()) -> list[DnsRecord]:
+def dkim_record(domain: Domain, key: DkimKey) -> DnsRecord:
+    """RFC 6376 3.6.1."""
+    hints = {
+        DkimState.PUBLISHED: f"Set it, then POST /v1/dkim-keys/{key.id}/activate: no mail is signed before.",
+        DkimState.ACTIVE: "Mail is signed with this key; receivers look its other half up here.",
+        DkimState.RETIRED: "Leave it for a week after the change of keys: mail signed before may still be under way.",
+    }
+    return DnsRecord(
+        purpose="dkim",
+        kind="TXT",
+        name=f"{key.selector}._domainkey.{domain.name}",
+        expected=f"v=DKIM1; k=rsa; p={key.public_key}",
+        required=key.state is DkimState.ACTIVE,
+        hint=hints[key.state],
+    )
+
+
+def expected_records(
+    domain: Domain, *, service_domain: str, keys: Iterable[DkimKey] = (), offers: Iterable[Offer] = ()
+) -> list[DnsRecord]:
     """Every record the domain should have, the ownership token first.
 
-    `offers` are what its mailboxes' programs are told; SRV records can name one server only, so that where the
-    mailboxes lie in several data centres there are none.
+    `keys` are those of DKIM that receivers may look for. `offers` are what its mailboxes' programs are told: SRV
+    records can name one server only, so that where the mailboxes lie in several data centres there are none.
     """
     return [
         verification_record(domain),
         *_mail_records(domain.name, service_domain),
+        *(dkim_record(domain, key) for key in keys),
         *_program_records(domain.name, service_domain),
         *_server_records(domain.name, list(offers)),
     ]

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -14,7 +14,7 @@ from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound, Un
 from provisioning.core.ids import new_id
 from provisioning.core.queries import owned
 from provisioning.dns_records import LONGEST_PREFIX, DnsRecord
-from provisioning.models import Domain, Mailbox, MailboxAddress
+from provisioning.models import DkimKey, Domain, Mailbox, MailboxAddress
 from provisioning.names import DOMAIN_MAX, domain_to_ascii, domain_to_unicode
 from provisioning.tenants import get_customer
 from provisioning.terms import DomainState, Intent
@@ -140,5 +140,8 @@ async def delete_domain(session: AsyncSession, domain: Domain) -> None:
             col(Mailbox.intent) == Intent.PURGED,
         )
         .values(domain_id=None)
+    )
+    await session.execute(
+        delete(DkimKey).where(col(DkimKey.reseller_id) == domain.reseller_id, col(DkimKey.domain_id) == domain.id)
     )
     await session.delete(domain)

@@ -13,6 +13,7 @@ from provisioning.terms import (
     ADD_ONS,
     Access,
     AddOn,
+    DkimState,
     DomainState,
     Intent,
     MailboxKind,
@@ -46,6 +47,31 @@ class Domain(Versioned, table=True):
     verification_token: str
     verified_at: datetime | None = moment(None, nullable=True)
     created_at: datetime = moment()
+
+
+class DkimKey(Table, table=True):
+    """A key pair that signs a domain's mail, found at `<selector>._domainkey.<domain>`.
+
+    `private_key` is an encrypted PKCS #8 in PEM and None once the key is retired; `public_key` is base64.
+    """
+
+    __tablename__ = "dkim_key"
+    __table_args__ = (
+        UniqueConstraint("domain_id", "selector"),
+        Index("uq_dkim_key_active", "domain_id", unique=True, postgresql_where=text("state = 'active'")),
+        Index("uq_dkim_key_published", "domain_id", unique=True, postgresql_where=text("state = 'published'")),
+    )
+
+    id: str = key()
+    reseller_id: str = reference("reseller.id", index=True)
+    domain_id: str = reference("domain.id")
+    selector: str
+    state: DkimState = word(DkimState, DkimState.PUBLISHED)
+    public_key: str
+    private_key: str | None = Field(default=None, repr=False)
+    created_at: datetime = moment()
+    activated_at: datetime | None = moment(None, nullable=True)
+    retired_at: datetime | None = moment(None, nullable=True)
 
 
 class Mailbox(Policy, Versioned, table=True):

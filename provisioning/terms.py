@@ -97,6 +97,14 @@ class DomainState(StrEnum):
     VERIFIED = "verified"
 
 
+class DkimState(StrEnum):
+    """`published` has a record to be set and waits until it has been seen; one `active` key signs."""
+
+    PUBLISHED = "published"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
 class OperationState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"

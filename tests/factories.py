@@ -12,7 +12,7 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from provisioning.core.ids import new_id
-from provisioning.models import Domain, Mailbox, MailboxAddress, Share
+from provisioning.models import DkimKey, Domain, Mailbox, MailboxAddress, Share
 from provisioning.operations import begin_operation
 from provisioning.roles import ROLES, Role
 from provisioning.tenants import Customer, Reseller, TenantUsage, count_usage
@@ -79,6 +79,23 @@ async def make_domain(session: AsyncSession, customer: Customer, **overrides: An
     session.add(domain)
     await session.flush()
     return domain
+
+
+async def make_dkim_key(session: AsyncSession, domain: Domain, **overrides: Any) -> DkimKey:
+    """A key that waits for its record, without a private half that anybody could open."""
+    details: dict[str, Any] = {
+        "id": new_id("dkm"),
+        "reseller_id": domain.reseller_id,
+        "domain_id": domain.id,
+        "selector": "pf1",
+        "public_key": "MIIB",
+        "private_key": "-----BEGIN ENCRYPTED PRIVATE KEY-----",
+        "created_at": NOW,
+    }
+    key = DkimKey(**details | overrides)
+    session.add(key)
+    await session.flush()
+    return key
 
 
 async def make_mailbox(

@@ -8,8 +8,8 @@ from threading import Thread
 from dns import flags, message, rcode, rdatatype, rrset
 from dns.name import Name, from_text
 
-# Without EDNS an answer over UDP has no more; what is longer is asked for again over TCP (RFC 1035 4.2.1).
-UDP_OCTETS_MAX = 512
+# Less than the 512 of RFC 1035 4.2.1, so that a DKIM key of 2048 bits is asked for again over TCP.
+UDP_OCTETS_MAX = 256
 
 
 class Zones:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.auth import ActingForDep, BearerDep
 from api.context import Context
@@ -15,7 +16,7 @@ from api.deps import Call, Requires
 from api.openapi import refusals
 from api.paging import Page, PageDep
 from api.routing import Route
-from provisioning import discovery, dns_records, domains
+from provisioning import discovery, dkim, dns_records, domains
 from provisioning.core.ids import ID_PATTERN
 from provisioning.models import Domain
 from provisioning.terms import DomainState
@@ -165,14 +166,24 @@ class AskDns:
         context: Context = request.app.state.context
         async with self.requires.before(request, acting_for) as (session, reseller_id):
             domain = await domains.get_domain(session, reseller_id, domain_id)
-            offers = [] if self.proof_only else await discovery.list_offers(session, domain.name)
+            records = [] if self.proof_only else await self._expected(context, session, domain)
         if not self.proof_only:
-            records = dns_records.expected_records(domain, service_domain=context.service_domain, offers=offers)
             return await dns_records.observe_records(context.resolver, records)
         proof = [dns_records.verification_record(domain)]
         if domain.state is DomainState.VERIFIED:
             return proof  # proven for good: the record may be gone
         return await dns_records.observe_records(context.resolver, proof)
+
+    async def _expected(
+        self, context: Context, session: AsyncSession, domain: Domain
+    ) -> Sequence[dns_records.DnsRecord]:
+        now = context.clock.now()
+        return dns_records.expected_records(
+            domain,
+            service_domain=context.service_domain,
+            keys=await dkim.list_visible_keys(session, domain.reseller_id, domain.id, now=now),
+            offers=await discovery.list_offers(session, domain.name),
+        )
 
 
 Proven = Annotated[Sequence[dns_records.DnsRecord], Depends(AskDns(WRITE, proof_only=True))]
@@ -266,7 +277,10 @@ async def verify(domain_id: DomainId, proven: Proven, call: Write) -> Response:
     response_model=DnsView,
 )
 async def dns(domain_id: DomainId, observed: Observed, call: Read) -> Response:
-    """SRV records name the servers where the domain's mailboxes lie, so there are none for several data centres."""
+    """SRV records name the servers where the domain's mailboxes lie, so there are none for several data centres.
+
+    DKIM is among them once there is a key: POST /v1/domains/{id}/dkim-keys.
+    """
     domain = await domains.get_domain(call.session, call.reseller_id, domain_id)
     view = DnsView(
         domain_id=domain.id,

@@ -30,7 +30,11 @@ _NOTHING_KEPT = ExampleCall(events=0)
 # Stands for a value of the stage: {domain_id} and so on.
 _PROOF = {"values": ["postfachwerk-verification={verification_token}"]}
 
+# As the stage's rows have it.
+_KEY = {"values": ["v=DKIM1; k=rsa; p=MIIB"]}
+
 CALLS: dict[str, ExampleCall] = {
+    "activateDkimKey": ExampleCall(before=("publishDkimKey",)),
     "addAlias": ExampleCall(),
     "addDomain": ExampleCall(),
     # By less than an Idempotency-Key is held.
@@ -48,6 +52,7 @@ CALLS: dict[str, ExampleCall] = {
     "createCoupon": ExampleCall(),
     "createCreditNote": ExampleCall(),
     "createCustomer": ExampleCall(),
+    "createDkimKey": ExampleCall(),
     "createDirectDebits": ExampleCall(),
     "createMandate": ExampleCall(),
     "createDiscount": ExampleCall(),
@@ -121,6 +126,10 @@ READS: dict[str, tuple[Mapping[str, str], str]] = {
 _PREPARATIONS: dict[str, tuple[str, ExampleCall]] = {
     "endTheMonth": ("advanceTestClock", _NOTHING_KEPT),
     "deleteUnprovenDomain": ("deleteDomain", ExampleCall(path={"domain_id": "{unproven_domain_id}"})),
+    "publishDkimKey": (
+        "setSandboxRecords",
+        ExampleCall(path={"name": "pf1._domainkey.kanzlei-lindenhof.example"}, body=_KEY),
+    ),
     "publishProof": (
         "setSandboxRecords",
         ExampleCall(path={"name": "_postfachwerk.neu.kanzlei-lindenhof.example"}, body=_PROOF),

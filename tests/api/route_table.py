@@ -50,6 +50,7 @@ PUBLIC_PLACES = {"token": "nobodys", "email": "chef@kanzlei-lindenhof.example"}
 OWNED = {
     "credit_note_id": "crn",
     "customer_id": "cus",
+    "dkim_key_id": "dkm",
     "domain_id": "dom",
     "grantee": "mbx",
     "invoice_id": "inv",

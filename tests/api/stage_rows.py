@@ -80,6 +80,7 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
     await session.execute(text("update mailbox set failed = true where id = :id"), {"id": broken.id})
     for first_on, ends_on in ((date(2026, 8, 5), date(2026, 9, 1)), (date(2026, 9, 5), date(2026, 11, 1))):
         await ledger_factory.add_mailboxes(session, reseller.id, served.id, starts_on=first_on, ends_on=ends_on)
+    dkim_key = await factories.make_dkim_key(session, domain)
     resale_price_id = await resale_factory.add_resale_price(session, reseller.id)
     await resale_factory.add_billing_data(session, reseller.id, [served.id, unserved.id])
     return {
@@ -87,6 +88,7 @@ async def _make_tenant(session: AsyncSession, *, name: str, **customer: Any) -> 
         "reseller_id": reseller.id,
         "customer_id": unserved.id,
         "served_customer_id": served.id,
+        "dkim_key_id": dkim_key.id,
         "domain_id": unused.id,
         "unproven_domain_id": unproven.id,
         "verification_token": unproven.verification_token,
