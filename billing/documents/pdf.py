@@ -19,6 +19,7 @@ from lxml import etree
 
 from billing.documents.document import Document
 from billing.documents.glyphs import code_points, printable
+from billing.documents.guide import Guide
 from billing.documents.pictures import media_type_of
 from billing.documents.sheet import Sheet, sheet_of
 
@@ -70,6 +71,12 @@ def render_sheet(sheet: Sheet, *, logo: bytes | None, on: date) -> bytes:
     return _laid_out(sheet, xml=b"", logo=logo, on=on)
 
 
+def render_guide(guide: Guide, *, logo: bytes | None, on: date) -> bytes:
+    """Return the PDF of a guide, as `render_sheet` does of a sheet."""
+    picture = json.dumps(list(logo)) if logo else ""
+    return _compiled(_layout("guide.typ"), {"sheet": _words(guide), "logo": picture}, on=on)
+
+
 def check_picture(content: bytes) -> None:
     """Print a picture for trial, as the only sure way to know that it can be printed.
 
@@ -80,9 +87,12 @@ def check_picture(content: bytes) -> None:
 
 
 def _laid_out(sheet: Sheet, *, xml: bytes, logo: bytes | None, on: date) -> bytes:
-    words = json.dumps(_printable(asdict(sheet)), ensure_ascii=False)
     picture = json.dumps(list(logo)) if logo else ""
-    return _compiled(_layout(), {"sheet": words, "xml": xml.decode(), "logo": picture}, on=on)
+    return _compiled(_layout("invoice.typ"), {"sheet": _words(sheet), "xml": xml.decode(), "logo": picture}, on=on)
+
+
+def _words(page: Sheet | Guide) -> str:
+    return json.dumps(_printable(asdict(page)), ensure_ascii=False)
 
 
 def _compiled(layout: bytes, inputs: dict[str, str], *, on: date) -> bytes:
@@ -118,7 +128,7 @@ def _printable(value: Any) -> Any:
             return printable(value, _points())
         case dict():
             # A drawing is no text.
-            return {name: each if name == "girocode" else _printable(each) for name, each in value.items()}
+            return {name: each if name in ("girocode", "qr") else _printable(each) for name, each in value.items()}
         case list() | tuple():
             return [_printable(each) for each in value]
     return value
@@ -131,9 +141,9 @@ def _points() -> frozenset[int]:
     return frozenset.intersection(*(code_points(face.read_bytes()) for face in faces))
 
 
-@lru_cache(maxsize=1)
-def _layout() -> bytes:
-    return (_FOLDER / "invoice.typ").read_bytes()
+@lru_cache(maxsize=2)
+def _layout(name: str) -> bytes:
+    return (_FOLDER / name).read_bytes()
 
 
 def _with_factur_x_metadata(content: bytes) -> bytes:
