@@ -41,6 +41,7 @@ class MailboxView(PolicyShape):
                     "placed_in": "de-fra-1",
                     "state": "active",
                     "reason": None,
+                    "drift": [],
                     "service_suspended": False,
                     "allowed_locations": None,
                     "allowed_countries": ["DE"],
@@ -68,6 +69,10 @@ class MailboxView(PolicyShape):
     placed_in: str | None = Field(description="The data centre its backend has confirmed; null until then.")
     state: MailboxState
     reason: str | None = Field(description="What it waits for, or why it failed.")
+    drift: list[str] = Field(
+        description="What was changed at the backend by others and is left so, where the data centre's `on_drift` is "
+        "`accept`: the steps that would put it right. The next change of the mailbox takes them."
+    )
     service_suspended: bool = Field(
         description="Login and sending are stopped until an overdue invoice is paid, whatever you ask for."
     )

@@ -14,7 +14,8 @@ from sqlmodel import Field, col
 
 from provisioning.core.database import fetch, recall, remember
 from provisioning.core.errors import Conflict, FieldError, Invalid, NotFound
-from provisioning.core.tables import JsonOrNull, Table, Versioned
+from provisioning.core.tables import JsonOrNull, Table, Versioned, word
+from provisioning.terms import DriftPolicy
 
 # Taken before what they guard is read: a statement that waited for a lock still sees what was there when it began.
 _KEEP_RULES = """
@@ -60,6 +61,7 @@ class DataCentre(Versioned, table=True):
     parent_country: str
     driver: str
     sandbox: bool = False
+    on_drift: DriftPolicy = word(DriftPolicy, DriftPolicy.REPAIR)
     accepts_orders: bool = True
     endpoints: dict[str, Any] | None = Field(default=None, sa_type=JsonOrNull)
 

@@ -47,6 +47,7 @@ SHOWN = (
     "placed_in",
     "state",
     "reason",
+    "drift",
     "service_suspended",
     "allowed_locations",
     "allowed_countries",

@@ -79,6 +79,7 @@ class Mailbox(Policy, Versioned, table=True):
 
     Every change of what is wanted raises `generation`; it has come true when `confirmed_generation` is as high.
     `service_suspended` is the operator's wish beside the reseller's `intent`: either one alone stops login and sending.
+    `drift` is what others changed at the backend and the data centre's policy lets stand.
     `archive` and `extra_storage_units` are its add-ons: read them as `add_ons`.
     A purged mailbox keeps its row for the record and outlives its domain.
     """
@@ -124,6 +125,7 @@ class Mailbox(Policy, Versioned, table=True):
     attempts: int = 0
     backend_id: str | None = Field(default=None, sa_type=Id)
     placed_in: str | None = None
+    drift: list[str] = Field(default_factory=list, sa_type=TextArray, sa_column_kwargs={"server_default": "{}"})
     observed_at: datetime | None = moment(None, nullable=True)
     created_at: datetime = moment()
     purge_at: datetime | None = moment(None, nullable=True)

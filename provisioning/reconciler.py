@@ -125,7 +125,7 @@ async def _make_true(driver: Driver, loaded: Loaded, attempt: Attempt) -> Seen |
     for number in range(ROUNDS_MAX):
         seen = await driver.observe_mailbox(wanted.mailbox_id)
         _check_is_there(loaded, seen)
-        steps = plan(wanted, seen)
+        steps = _to_apply(loaded, plan(wanted, seen), attempt)
         if not steps and number == 0:
             steps = _steps_to_be_sure(loaded, seen)
         if not steps:
@@ -166,14 +166,31 @@ def _steps_to_be_sure(loaded: Loaded, seen: Seen | None) -> list[Step]:
     return []
 
 
+def _to_apply(loaded: Loaded, steps: list[Step], attempt: Attempt) -> list[Step]:
+    """The plan without what others have changed and may stay so."""
+    if not loaded.accepts_drift:
+        return steps
+    left = [step for step in steps if _is_drift(loaded, step) and _may_stay(step)]
+    attempt.accepted = tuple(map(str, left))
+    return [step for step in steps if step not in left]
+
+
+def _is_drift(loaded: Loaded, step: Step) -> bool:
+    """Differences nobody asked for are drift; rights of grantees whose shares are changing were to be expected."""
+    return loaded.confirmed and not (isinstance(step, _OF_A_GRANTEE) and step.grantee in loaded.shares.in_flux)
+
+
+def _may_stay(step: Step) -> bool:
+    """Where a mailbox lies, whether it is there and whether it is suspended is not for others to say."""
+    if isinstance(step, EnsureMailbox):
+        return not {"restored", "suspended"} & set(step.changes)
+    return not isinstance(step, _OF_THE_MAILBOX)
+
+
 def _note_planned(loaded: Loaded, attempt: Attempt, steps: list[Step]) -> None:
-    """Differences nobody asked for are drift; rights of grantees whose shares are changing were to be
-    expected.
-    """
     for step in steps:
         attempt.note(str(step), StepState.PENDING)
-        expected = isinstance(step, _OF_A_GRANTEE) and step.grantee in loaded.shares.in_flux
-        if loaded.confirmed and not expected:
+        if _is_drift(loaded, step):
             attempt.drift[str(step)] = None
 
 

@@ -54,10 +54,14 @@ class StepState(StrEnum):
 
 @dataclass(slots=True)
 class Attempt:
-    """The steps of one attempt by name, in the order planned; `drift` are those nobody asked for."""
+    """The steps of one attempt by name, in the order planned; `drift` are those nobody asked for.
+
+    `accepted` are those of the last plan that the data centre's policy does not want taken.
+    """
 
     steps: dict[str, tuple[StepState, str]] = field(default_factory=dict)
     drift: dict[str, None] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
 
     def note(self, name: str, state: StepState, detail: str = "") -> None:
         self.steps[name] = (state, detail)
@@ -90,6 +94,7 @@ async def record_success(
         await _note_drift(session, loaded, attempt, now=now)
         was_known = mailbox.backend_id is not None
         _confirm(mailbox, loaded, seen, now=now)
+        mailbox.drift = list(attempt.accepted)
         await _settle_shares(session, loaded)
         turned = await record_service(
             session,
@@ -159,7 +164,7 @@ def _is_settled(loaded: Loaded, attempt: Attempt) -> bool:
     shares = loaded.shares
     changed_shares = shares.fresh or shares.revoked or any(share.granted for share in shares.waiting)
     said = loaded.confirmed and loaded.reason is None and not loaded.operations
-    return said and not attempt.steps and not changed_shares
+    return said and not attempt.steps and not changed_shares and attempt.accepted == loaded.drift
 
 
 async def _record_unchanged(session: AsyncSession, loaded: Loaded, *, now: datetime) -> Ending:
@@ -307,6 +312,8 @@ async def _update_operation(session: AsyncSession, operation: OpenOperation, **c
 async def _note_drift(session: AsyncSession, loaded: Loaded, attempt: Attempt, *, now: datetime) -> None:
     if repaired := [name for name in attempt.done() if name in attempt.drift]:
         await _audit(session, loaded, "mailbox.drift_repaired", {"steps": repaired}, now=now)
+    if attempt.accepted and attempt.accepted != loaded.drift:
+        await _audit(session, loaded, "mailbox.drift_accepted", {"steps": list(attempt.accepted)}, now=now)
 
 
 async def _audit(session: AsyncSession, loaded: Loaded, action: str, detail: dict[str, Any], *, now: datetime) -> None:

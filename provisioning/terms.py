@@ -120,6 +120,13 @@ class Standing(StrEnum):
     SUSPENDED = "suspended"
 
 
+class DriftPolicy(StrEnum):
+    """What becomes of what others change at a backend: it is put right, or left as it is and shown."""
+
+    REPAIR = "repair"
+    ACCEPT = "accept"
+
+
 PROTOCOLS: dict[ServiceClass, frozenset[Protocol]] = {
     ServiceClass.POP3: frozenset({Protocol.POP3, Protocol.SMTP}),
     ServiceClass.IMAP: frozenset({Protocol.IMAP, Protocol.POP3, Protocol.SMTP, Protocol.WEB}),

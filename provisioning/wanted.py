@@ -15,7 +15,7 @@ from provisioning.data_centres import DataCentre
 from provisioning.ledger import is_in_service
 from provisioning.models import Mailbox, MailboxAddress, Operation, Share
 from provisioning.planner import MailboxSpec, Presence, SharedTo, Wanted
-from provisioning.terms import AddOn, Intent, MailboxState, OperationState, Protocol, ShareState
+from provisioning.terms import AddOn, DriftPolicy, Intent, MailboxState, OperationState, Protocol, ShareState
 
 OPEN_OPERATIONS = (OperationState.QUEUED, OperationState.RUNNING)
 
@@ -73,7 +73,7 @@ class Loaded:
 
     `superseded` tells that an earlier wish may have been carried out in part. `settled` is the state the
     mailbox has once all is true. `driver` and `placed_by` name the kinds of backend it belongs to and lies in
-    now.
+    now. `drift` is what an earlier look left as others had made it.
     """
 
     wanted: Wanted
@@ -89,11 +89,17 @@ class Loaded:
     placed_by: str | None
     shares: Shares
     operations: tuple[OpenOperation, ...]
+    accepts_drift: bool
+    drift: tuple[str, ...]
 
 
 # Every job runs these two: built once, because to build such a statement costs several times what it takes to run it.
 _DRIVER = select(col(DataCentre.driver))
 _AROUND = select(
+    select(col(DataCentre.on_drift))
+    .where(col(DataCentre.code) == bindparam("location"))
+    .scalar_subquery()
+    .label("on_drift"),
     _DRIVER.where(col(DataCentre.code) == bindparam("location")).scalar_subquery().label("driver"),
     _DRIVER.where(col(DataCentre.code) == bindparam("placed_in")).scalar_subquery().label("placed_by"),
     func.array(
@@ -144,6 +150,8 @@ async def load(database: Database, mailbox_id: str, *, now: datetime) -> Loaded 
         placed_by=around.placed_by,
         shares=shares,
         operations=operations,
+        accepts_drift=around.on_drift is DriftPolicy.ACCEPT,
+        drift=tuple(mailbox.drift),
     )
 
 
@@ -163,7 +171,7 @@ async def _lock_mailbox(session: AsyncSession, mailbox_id: str) -> Mailbox | Non
     return await session.scalar(query)
 
 
-async def _read_around(session: AsyncSession, mailbox: Mailbox) -> Row[Any, Any, Any]:
+async def _read_around(session: AsyncSession, mailbox: Mailbox) -> Row[Any, Any, Any, Any]:
     values = {"mailbox_id": mailbox.id, "location": mailbox.location, "placed_in": mailbox.placed_in}
     return (await session.execute(_AROUND, values)).one()
 

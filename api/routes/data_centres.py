@@ -16,6 +16,7 @@ from api.routing import Day, Route
 from provisioning import data_centres, policies
 from provisioning.core.errors import FieldError, Invalid, NotFound
 from provisioning.data_centres import Certificate, DataCentre
+from provisioning.terms import DriftPolicy
 
 router = APIRouter(prefix="/v1", tags=["data centres"], route_class=Route)
 
@@ -39,6 +40,7 @@ EXAMPLE: dict[str, JsonValue] = {
     "parent_country": "DE",
     "driver": "sandbox",
     "accepts_orders": True,
+    "on_drift": "repair",
 }
 CERTIFICATE_EXAMPLE: dict[str, JsonValue] = {
     "number": "44 121 160302",
@@ -61,6 +63,11 @@ class DataCentreWish(BaseModel):
     parent_country: Country = Field(description="Where the operator's parent company sits, whose law may reach it.")
     driver: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$", description="The backend that serves it.")
     accepts_orders: bool = Field(True, strict=True)
+    on_drift: DriftPolicy = Field(
+        DriftPolicy.REPAIR,
+        description="Whether what others change at its backend is put right, or left as it is and shown as the "
+        "mailbox's `drift`. Where a mailbox lies, that it is there and that it is suspended is always put right.",
+    )
     endpoints: EndpointsShape | None = Field(
         None, description="Where its servers are. A sandbox has none: there is nothing to connect to."
     )
@@ -115,6 +122,7 @@ class DataCentreView(BaseModel):
     parent_country: str
     driver: str
     accepts_orders: bool
+    on_drift: DriftPolicy
     sandbox: bool = Field(description="true where no mail flows.")
     note: str | None = None
     endpoints: EndpointsShape | None = Field(

@@ -80,6 +80,7 @@ def _new_view(ordered: Ordered, now: datetime) -> MailboxView:
         "placed_in": None,
         "state": MailboxState.PROVISIONING,
         "reason": None,
+        "drift": [],
         "service_suspended": False,
         "password_version": 0,
         "version": 1,

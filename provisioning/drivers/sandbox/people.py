@@ -32,6 +32,7 @@ _LOCATION = text(
     update sandbox_mailbox set location = :location, moving_to = null, move_left = 0 where id = :backend_id
     """
 )
+_RESUME = text("update sandbox_mailbox set suspended = false where id = :backend_id")
 _DELETE = text("update sandbox_mailbox set presence = 'deleted' where id = :backend_id")
 _PURGE = text("delete from sandbox_mailbox where id = :backend_id")
 _SET = text(
@@ -121,6 +122,11 @@ class SandboxPeople:
         """Imitate drift: the mailbox is in another data centre than ordered, at once."""
         async with self._database.as_system() as session:
             await _relocate(session, address, to)
+
+    async def admin_resumes(self, address: str) -> None:
+        """Imitate drift: a suspended mailbox lets its user in again."""
+        async with self._database.as_system() as session:
+            await session.execute(_RESUME, {"backend_id": await _backend_id(session, address)})
 
     async def admin_deletes(self, address: str, *, purge: bool = False) -> None:
         async with self._database.as_system() as session:
