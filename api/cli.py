@@ -9,8 +9,8 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
+from api import backends, composition
 from api.commands import dunning, exports, invoice_numbers, invoices, keys, payments
-from api.composition import open_context, open_drivers
 from api.demo.run import demo
 from api.main import create_app
 from api.worker import Schedules, create_jobs, run_worker, worker_beside
@@ -76,9 +76,12 @@ def serve(
 
 
 async def _serve(settings: Settings, *, host: str, port: int, worker: bool) -> None:
-    async with open_context(settings) as context:
+    async with (
+        composition.open_context(settings) as context,
+        backends.open_drivers(context.database, cells_file=settings.cells) as drivers,
+    ):
         stalled = settings.worker_stalled_seconds
-        jobs = create_jobs(context, open_drivers(context.database), schedules=Schedules(), stalled_seconds=stalled)
+        jobs = create_jobs(context, drivers, schedules=Schedules(), stalled_seconds=stalled)
         beside = partial(worker_beside, jobs, concurrency=settings.worker_concurrency, stalled_seconds=stalled)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -101,9 +104,12 @@ def work() -> None:
 
 
 async def _work(settings: Settings) -> None:
-    async with open_context(settings) as context:
+    async with (
+        composition.open_context(settings) as context,
+        backends.open_drivers(context.database, cells_file=settings.cells) as drivers,
+    ):
         stalled = settings.worker_stalled_seconds
-        jobs = create_jobs(context, open_drivers(context.database), schedules=Schedules(), stalled_seconds=stalled)
+        jobs = create_jobs(context, drivers, schedules=Schedules(), stalled_seconds=stalled)
         await run_worker(jobs, concurrency=settings.worker_concurrency, signals=True, stalled_seconds=stalled)
 
 

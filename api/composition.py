@@ -13,8 +13,6 @@ from provisioning.core import embedded, migrations
 from provisioning.core.clock import Clock, SystemClock, TestClock
 from provisioning.core.database import Database
 from provisioning.core.settings import ConfigurationError, Settings
-from provisioning.drivers.base import Driver
-from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.resolver import SandboxZone, SystemResolver
 
 
@@ -81,11 +79,6 @@ def _database_url(settings: Settings) -> Iterator[str]:
         yield url
     finally:
         server.stop()
-
-
-def open_drivers(database: Database, *, lag: int = 0, retry_seconds: float = 1.0) -> dict[str, Driver]:
-    """One driver for each kind of backend that a data centre can name."""
-    return {"sandbox": SandboxDriver(database, lag=lag, retry_seconds=retry_seconds)}
 
 
 def pepper_of(settings: Settings) -> bytes:

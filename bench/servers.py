@@ -11,7 +11,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.composition import open_drivers
+from api.backends import open_drivers
 from api.context import Context
 from api.main import create_app
 from api.worker import Schedules, create_jobs, run_worker
@@ -54,8 +54,9 @@ async def _with_context(url: str, run: Any) -> None:
 
 
 async def _work(context: Context) -> None:
-    jobs = create_jobs(context, open_drivers(context.database), schedules=Schedules())
-    await run_worker(jobs, concurrency=WORKER_CONCURRENCY, signals=True)
+    async with open_drivers(context.database) as drivers:
+        jobs = create_jobs(context, drivers, schedules=Schedules())
+        await run_worker(jobs, concurrency=WORKER_CONCURRENCY, signals=True)
 
 
 def _serve(app: FastAPI, listening: socket) -> Coroutine[Any, Any, None]:

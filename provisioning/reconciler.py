@@ -208,7 +208,7 @@ async def _apply_all(driver: Driver, wanted: Wanted, seen: Seen | None, steps: l
             attempt.note(str(step), StepState.FAILED if refusal.permanent else StepState.PENDING, str(refusal))
             raise
         if outcome.progress is Progress.CONVERGED:
-            attempt.note(str(step), StepState.DONE)
+            attempt.note(str(step), StepState.DONE, outcome.reason)
             continue
         attempt.note(str(step), StepState.PENDING, outcome.reason)
         held.append(outcome.reason)

@@ -276,7 +276,7 @@ async def _look_again(session: AsyncSession, mailbox_id: str) -> None:
 async def _finish_operations(session: AsyncSession, loaded: Loaded, attempt: Attempt, *, now: datetime) -> None:
     """A share is not called granted while its grantee is missing: those operations stay open and say so."""
     for operation in loaded.operations:
-        steps = [{**step, "state": StepState.DONE, "detail": ""} for step in _merge(operation.steps, attempt)]
+        steps = [_done(step) for step in _merge(operation.steps, attempt)]
         if loaded.shares.waiting and operation.action == _GRANTING:
             steps += [_waiting_step(share) for share in loaded.shares.waiting]
             reason = "waits for: " + ", ".join(sorted({share.address for share in loaded.shares.waiting}))
@@ -285,6 +285,11 @@ async def _finish_operations(session: AsyncSession, loaded: Loaded, attempt: Att
             await _update_operation(
                 session, operation, state=OperationState.SUCCEEDED, reason=None, steps=steps, finished_at=now
             )
+
+
+def _done(step: Mapping[str, Any]) -> dict[str, Any]:
+    """What held a step up before it was done is over; what there is to know of how it was done stays."""
+    return {**step, "state": StepState.DONE, "detail": step["detail"] if step["state"] == StepState.DONE else ""}
 
 
 def _waiting_step(share: Waiting) -> dict[str, Any]:

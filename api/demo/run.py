@@ -14,7 +14,7 @@ import typer
 import uvicorn
 from rich.console import Console
 
-from api.composition import open_context, open_drivers
+from api import backends, composition
 from api.context import Context
 from api.demo.dashboard import Dashboard, DemoError
 from api.demo.roster import Entry, RosterError, read_roster
@@ -108,8 +108,10 @@ async def _serving(story: Story, settings: Settings, clock: TestClock, *, port: 
     """PostgreSQL, API and worker, running until the block ends."""
     started = time.perf_counter()
     with story.console.status("Starting PostgreSQL, API and worker …"):
-        async with open_context(settings, test_clock=clock) as context:
-            drivers = open_drivers(context.database, lag=1, retry_seconds=0.05)
+        async with (
+            composition.open_context(settings, test_clock=clock) as context,
+            backends.open_drivers(context.database, lag=1, retry_seconds=0.05) as drivers,
+        ):
             jobs = create_jobs(context, drivers, schedules=SCHEDULES)
             app = create_app(context, background=lambda: worker_beside(jobs, concurrency=settings.worker_concurrency))
             server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False))

@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     resolver: str | None = Field(
         default=None, description="Address of the DNS resolver for domain checks; the system's own when empty."
     )
+    cells: Path | None = Field(
+        default=None,
+        description="A file that names the open cells and how their agents are reached, as `postfachwerk cell up` "
+        "writes it; it holds tokens.",
+    )
     issuer_name: str | None = Field(default=None, description="Seller on the invoices; needed with a database URL.")
     issuer_street: str | None = Field(default=None, description="Its street and number.")
     issuer_postcode: str | None = Field(default=None, description="Its postcode.")

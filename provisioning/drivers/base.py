@@ -43,7 +43,10 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How far a call got. `pending` and `blocked` carry the reason in words for the operation to show."""
+    """How far a call got. `pending` and `blocked` carry the reason in words for the operation to show.
+
+    `converged` may say what there is to know of what was done.
+    """
 
     progress: Progress
     reason: str = ""

@@ -6,8 +6,8 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib import import_module
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from api.composition import open_drivers
+from api.backends import open_drivers
 from api.worker import Schedules, create_jobs, worker_beside
 from provisioning.core.database import Database
 from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, create_key
@@ -102,9 +102,12 @@ def url(fresh_url: str) -> Iterator[str]:
     database = Database(fresh_url, pool_size=10)
     context = on_stage(database, Facts()).context
 
-    def beside() -> AbstractAsyncContextManager[None]:
-        jobs = create_jobs(context, open_drivers(database), schedules=EVERY_SECOND)
-        return worker_beside(jobs, concurrency=4)
+    @asynccontextmanager
+    async def beside() -> AsyncIterator[None]:
+        async with open_drivers(database) as drivers:
+            jobs = create_jobs(context, drivers, schedules=EVERY_SECOND)
+            async with worker_beside(jobs, concurrency=4):
+                yield
 
     with serving(context, beside=beside) as served:
         yield served
