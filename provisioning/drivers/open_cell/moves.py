@@ -4,6 +4,7 @@
     copy        while it stays in service at the source; as often as it takes
     freeze      nobody logs in, new mail waits with whoever sends it, for the seconds of the last copy
     groupware   calendars, contacts and tasks
+    hold        a freeze ends by itself, should nobody come back; from here on it does not
     activate    from here on the target has it; a kill after this is mended by the next observation
     depart      the source erases its copy and sends what still comes on to the target
 
@@ -52,6 +53,8 @@ async def _carry_over(source: Agent, target: Agent, backend_id: str, *, frozen: 
     if not await _copy(source, here, to, times=LAST_COPIES_MAX):
         return Outcome(Progress.PENDING, f"the last mail is being copied to {target.cell}")
     await source.carry(f"{here}/groupware", to=target, path_there=f"{there}/groupware")
+    if not (await source.call("POST", f"{here}/hold", to)).get("held"):
+        return Outcome(Progress.PENDING, f"the last copy took too long; mail is being copied to {target.cell} again")
     await target.call("POST", f"{there}/activate")
     await source.call("POST", f"{here}/depart", to)
     return CONVERGED
