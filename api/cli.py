@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from api import backends, composition
-from api.commands import dunning, exports, invoice_numbers, invoices, keys, payments
+from api.commands import cell, dunning, exports, invoice_numbers, invoices, keys, payments
 from api.demo.run import demo
 from api.main import create_app
 from api.worker import Schedules, create_jobs, run_worker, worker_beside
@@ -33,6 +33,7 @@ app.add_typer(invoices.app, name="invoice")
 payments.app.command("dunning")(dunning.dun)
 app.add_typer(payments.app, name="payments")
 app.add_typer(exports.app, name="export")
+app.add_typer(cell.app, name="cell")
 app.command()(demo)
 
 
@@ -44,7 +45,7 @@ def main() -> None:
         for each in error.errors():
             _complain(f"{SETTINGS_PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}")
         raise SystemExit(1) from None
-    except (ConfigurationError, EmbeddedPostgresError, AppError) as error:
+    except (cell.CellError, ConfigurationError, EmbeddedPostgresError, AppError) as error:
         _complain(str(error))
         raise SystemExit(1) from None
 
