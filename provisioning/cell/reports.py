@@ -1,0 +1,79 @@
+"""What is really there of a mailbox: its row, its folders, and who may what in them."""
+
+from dataclasses import asdict
+from typing import Any
+
+from provisioning.cell import directory, groupware, shares
+from provisioning.cell.directory import Box
+from provisioning.cell.house import House
+from provisioning.cell.refusals import NotFound
+from provisioning.cell.rights import all_rights, folder_rights, mask_of
+from provisioning.planner import FolderType
+
+Held = dict[str, frozenset[str]]  # grantee -> rights
+
+
+async def report(house: House, mailbox_id: str) -> dict[str, Any]:
+    """As the seam describes it; raises NotFound, also while the mailbox is only arriving."""
+    async with house.transaction() as db:
+        box = await directory.find_by_mailbox(db, mailbox_id)
+        if box is None or box.phase == "arriving":
+            raise NotFound(f"there is no mailbox {mailbox_id} here")
+        kept = await directory.kept_masks(db, box.backend_id)
+        grants = await directory.grants_of(db, box.backend_id)
+        roles = await groupware.roles_of(db, box.backend_id) if box.has_groupware else {}
+        people = await directory.people(db)
+    folders = await shares.mail_folders(house, box)
+    acls = await house.dovecot.acls(box.address, [each.name for each in folders])
+    held: list[tuple[str, FolderType, str, Held]] = [
+        (shares.ROOT, FolderType.ROOT, "", {}),
+        *((each.id, each.type, each.name, _by_grantee(acls[each.name], people, box)) for each in folders),
+        *((each.id, each.type, each.title, roles[each.id]) for each in groupware.COLLECTIONS if each.id in roles),
+    ]
+    full = {grantee for role, grantee in grants if role == shares.FULL_ACCESS}
+    complete = {grantee for grantee in full if all(_has_all(rights, kind, grantee) for _, kind, _, rights in held)}
+    return {
+        "backend_id": box.backend_id,
+        "presence": box.presence,
+        "spec": asdict(box.spec),
+        "folders": [
+            {"id": id_, "type": kind, "name": name, "rights": _masks(id_, kind, rights, kept, full)}
+            for id_, kind, name, rights in held
+        ],
+        "grants": [
+            {"role": role, "grantee": grantee}
+            for role, grantee in sorted(grants)
+            if role != shares.FULL_ACCESS or grantee in complete
+        ],
+        "archive": box.archive,
+        "moving": {"to": box.moving_to, "phase": box.phase} if box.moving_to else None,
+    }
+
+
+def _masks(
+    folder_id: str, kind: FolderType, held: Held, kept: dict[tuple[str, str], int], full: set[str]
+) -> dict[str, int]:
+    """The mask that was asked for where it is what is held, else what is held: grants are told apart from it."""
+    asked = {grantee: mask for (folder, grantee), mask in kept.items() if folder == folder_id}
+    masks: dict[str, int] = {}
+    for grantee in sorted(held.keys() | asked.keys()):
+        rights, mask = held.get(grantee, frozenset()), asked.get(grantee, 0)
+        as_asked = rights == folder_rights(mask, kind)
+        by_grant = grantee in full and rights == all_rights(kind)
+        masks[grantee] = mask if as_asked or by_grant else mask_of(rights, kind)
+    return {grantee: mask for grantee, mask in masks.items() if mask}
+
+
+def _has_all(held: Held, kind: FolderType, grantee: str) -> bool:
+    return held.get(grantee, frozenset()) == all_rights(kind)
+
+
+def _by_grantee(acl: Held, people: dict[str, str], box: Box) -> Held:
+    """Dovecot's names are a group for each mailbox, which we set, and users by address, which others set by hand."""
+    held: Held = {}
+    for identifier, rights in acl.items():
+        kind, _, name = identifier.partition("=")
+        grantee = name if kind == "group" else people.get(name, name)
+        if grantee != box.backend_id:
+            held[grantee] = held.get(grantee, frozenset()) | rights
+    return held
