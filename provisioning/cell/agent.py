@@ -8,14 +8,16 @@ import asyncio
 import hmac
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from provisioning.cell import boxes, directory, moving, shares, status
@@ -23,12 +25,13 @@ from provisioning.cell.gate import may_pass
 from provisioning.cell.house import House
 from provisioning.cell.layout import Cell, open_cell
 from provisioning.cell.refusals import Busy, Refusal
-from provisioning.cell.reports import report
+from provisioning.cell.reports import report, whereabouts
 from provisioning.terms import MailboxKind, Protocol, ServiceClass
 
 _RETRY_SECONDS = "5"
 GrantRole = Literal["full_access", "send_as", "send_on_behalf"]
 Address = Annotated[str, Field(pattern=r"^[^\s@'\"\\]+@[^\s@'\"\\]+$", max_length=320)]
+CellName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 BackendId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -69,9 +72,18 @@ class OnBody(BaseModel):
 
 
 class GuestBody(BaseModel):
+    mailbox_id: str
     addresses: list[Address] = Field(min_length=1)
     display_name: str
-    cell: str
+    cell: CellName
+
+    def guest(self, backend_id: str) -> directory.Guest:
+        addresses = tuple(each.lower() for each in self.addresses)
+        return directory.Guest(backend_id, self.mailbox_id, self.display_name, self.cell, addresses)
+
+
+class GranteeBody(GuestBody):
+    backend_id: BackendId
 
 
 class RightRow(BaseModel):
@@ -93,10 +105,11 @@ class ArrivalBody(BaseModel):
     archive: bool
     rights: list[RightRow]
     grants: list[GrantRow]
+    grantees: list[GranteeBody] = []
 
 
 class ToBody(BaseModel):
-    to: str = Field(pattern=r"^[A-Za-z0-9.:\[\]-]+$")
+    to: CellName
 
 
 def create_agent(house: House) -> FastAPI:
@@ -108,11 +121,14 @@ def create_agent(house: House) -> FastAPI:
             raise _Unauthorized("the bearer token is wrong or missing")
 
     app = FastAPI(title="Postfachwerk cell", dependencies=[Depends(authenticated)], openapi_url=None)
+    app.middleware("http")(partial(_say_where, house.cell.name))
     app.exception_handler(Refusal)(_refuse)
     app.exception_handler(RequestValidationError)(_malformed)
     _mailbox_routes(app, house)
     _share_routes(app, house)
-    _move_routes(app, house)
+    _guest_routes(app, house)
+    _departure_routes(app, house)
+    _arrival_routes(app, house)
     return app
 
 
@@ -121,9 +137,18 @@ class _Unauthorized(Refusal):
     code = "unauthorized"
 
 
+async def _say_where(cell: str, request: Request, proceed: RequestResponseEndpoint) -> Response:
+    """Where a mailbox lies is evidence: who answers says who it is."""
+    answer = await proceed(request)
+    answer.headers["X-Cell"] = cell
+    return answer
+
+
 def _refuse(_: Request, error: Refusal) -> JSONResponse:
     headers = {"Retry-After": _RETRY_SECONDS} if isinstance(error, Busy) else None
-    return JSONResponse({"code": error.code, "detail": error.detail}, status_code=error.status, headers=headers)
+    return JSONResponse(
+        {"code": error.code, "detail": error.detail, **error.extra}, status_code=error.status, headers=headers
+    )
 
 
 def _malformed(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -146,6 +171,10 @@ def _mailbox_routes(app: FastAPI, house: House) -> None:
         spec = body.spec.spec()
         return {"backend_id": await boxes.put_mailbox(house, mailbox_id, spec, body.password_hash)}
 
+    @app.get("/v1/boxes/{backend_id}")
+    async def get_box(backend_id: str) -> dict[str, Any]:
+        return await whereabouts(house, backend_id)
+
     @app.delete("/v1/boxes/{backend_id}", status_code=204)
     async def delete_box(backend_id: str) -> None:
         await boxes.remove_mailbox(house, backend_id)
@@ -162,11 +191,11 @@ def _mailbox_routes(app: FastAPI, house: House) -> None:
     async def kick(backend_id: str) -> None:
         await boxes.kick(house, backend_id)
 
+
+def _guest_routes(app: FastAPI, house: House) -> None:
     @app.put("/v1/guests/{backend_id}", status_code=204)
     async def put_guest(backend_id: BackendId, body: GuestBody) -> None:
-        await boxes.put_guest(
-            house, backend_id, display_name=body.display_name, cell=body.cell, addresses=body.addresses
-        )
+        await boxes.put_guest(house, body.guest(backend_id))
 
     @app.delete("/v1/guests/{backend_id}", status_code=204)
     async def delete_guest(backend_id: str) -> None:
@@ -177,56 +206,69 @@ def _share_routes(app: FastAPI, house: House) -> None:
     rights = "/v1/boxes/{backend_id}/folders/{folder_id}/rights/{grantee}"
     grants = "/v1/boxes/{backend_id}/grants/{role}/{grantee}"
 
-    @app.put(rights, status_code=204)
-    async def put_right(backend_id: str, folder_id: str, grantee: str, body: MaskBody) -> None:
-        await shares.put_right(house, backend_id, folder_id, grantee, body.mask)
+    @app.put(rights)
+    async def put_right(backend_id: str, folder_id: str, grantee: BackendId, body: MaskBody) -> dict[str, bool]:
+        return {"effective": await shares.put_right(house, backend_id, folder_id, grantee, body.mask)}
 
     @app.delete(rights, status_code=204)
-    async def delete_right(backend_id: str, folder_id: str, grantee: str) -> None:
+    async def delete_right(backend_id: str, folder_id: str, grantee: BackendId) -> None:
         await shares.put_right(house, backend_id, folder_id, grantee, 0)
 
-    @app.put(grants, status_code=204)
-    async def put_grant(backend_id: str, role: GrantRole, grantee: str) -> None:
-        await shares.put_grant(house, backend_id, role, grantee)
+    @app.put(grants)
+    async def put_grant(backend_id: str, role: GrantRole, grantee: BackendId) -> dict[str, bool]:
+        return {"effective": await shares.put_grant(house, backend_id, role, grantee)}
 
     @app.delete(grants, status_code=204)
-    async def delete_grant(backend_id: str, role: GrantRole, grantee: str) -> None:
+    async def delete_grant(backend_id: str, role: GrantRole, grantee: BackendId) -> None:
         await shares.drop_grant(house, backend_id, role, grantee)
 
 
-def _move_routes(app: FastAPI, house: House) -> None:
+def _departure_routes(app: FastAPI, house: House) -> None:
     @app.get("/v1/boxes/{backend_id}/record")
     async def get_record(backend_id: str) -> dict[str, Any]:
         return await moving.record(house, backend_id)
-
-    @app.put("/v1/arrivals/{backend_id}", status_code=204)
-    async def put_arrival(backend_id: BackendId, body: ArrivalBody) -> None:
-        arrival = body.model_dump(exclude={"spec"})
-        await moving.arrive(house, backend_id, body.mailbox_id, body.spec.spec(), arrival)
 
     @app.post("/v1/boxes/{backend_id}/copy")
     async def copy(backend_id: str, body: ToBody) -> dict[str, bool]:
         return {"done": await moving.copy(house, backend_id, to=body.to)}
 
     @app.post("/v1/boxes/{backend_id}/freeze")
-    async def freeze(backend_id: str) -> dict[str, int]:
-        return {"seconds": await moving.freeze(house, backend_id)}
+    async def freeze(backend_id: str, body: ToBody) -> dict[str, int]:
+        return {"seconds": await moving.freeze(house, backend_id, to=body.to)}
+
+    @app.post("/v1/boxes/{backend_id}/hold")
+    async def hold(backend_id: str) -> dict[str, bool]:
+        return {"held": await moving.hold(house, backend_id)}
+
+    @app.post("/v1/boxes/{backend_id}/thaw", status_code=204)
+    async def thaw(backend_id: str) -> None:
+        await moving.thaw(house, backend_id)
 
     @app.get("/v1/boxes/{backend_id}/groupware")
-    async def get_groupware(backend_id: str) -> dict[str, Any]:
-        return await moving.export_groupware(house, backend_id)
-
-    @app.put("/v1/arrivals/{backend_id}/groupware", status_code=204)
-    async def put_groupware(backend_id: str, body: Annotated[dict[str, Any], Body()]) -> None:
-        await moving.import_groupware(house, backend_id, body)
-
-    @app.post("/v1/arrivals/{backend_id}/activate", status_code=204)
-    async def activate(backend_id: str) -> None:
-        await moving.activate(house, backend_id)
+    async def get_groupware(backend_id: str) -> Response:
+        archive = await moving.export_groupware(house, backend_id)
+        return Response(archive, media_type="application/octet-stream", status_code=204 if archive is None else 200)
 
     @app.post("/v1/boxes/{backend_id}/depart", status_code=204)
     async def depart(backend_id: str, body: ToBody) -> None:
         await moving.depart(house, backend_id, to=body.to)
+
+
+def _arrival_routes(app: FastAPI, house: House) -> None:
+    @app.put("/v1/arrivals/{backend_id}", status_code=204)
+    async def put_arrival(backend_id: BackendId, body: ArrivalBody) -> None:
+        grantees = [each.guest(each.backend_id) for each in body.grantees]
+        arrival = body.model_dump(exclude={"spec", "grantees"})
+        spec = body.spec.spec()
+        await moving.arrive(house, backend_id, body.mailbox_id, spec, arrival=arrival, grantees=grantees)
+
+    @app.put("/v1/arrivals/{backend_id}/groupware", status_code=204)
+    async def put_groupware(backend_id: str, request: Request) -> None:
+        await moving.import_groupware(house, backend_id, await request.body())
+
+    @app.post("/v1/arrivals/{backend_id}/activate", status_code=204)
+    async def activate(backend_id: str) -> None:
+        await moving.activate(house, backend_id)
 
     @app.delete("/v1/arrivals/{backend_id}", status_code=204)
     async def delete_arrival(backend_id: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from provisioning.cell import directory, groupware, shares
 from provisioning.cell.cache import keys_of_collection, keys_of_person
-from provisioning.cell.directory import Box, Spec
+from provisioning.cell.directory import Box, Guest, Spec
 from provisioning.cell.house import House
 from provisioning.cell.refusals import ClassCannot, WrongState
 
@@ -26,8 +26,8 @@ async def put_mailbox(house: House, mailbox_id: str, spec: Spec, password_hash: 
     async with house.alone_with(mailbox_id):
         async with house.transaction() as db:
             before = await directory.find_by_mailbox(db, mailbox_id)
-            if before is not None and before.phase == "arriving":
-                raise WrongState(f"{mailbox_id} is only arriving")
+            if before is not None:
+                await directory.get_box(db, before.backend_id)
             if before is None:
                 backend_id = f"box_{secrets.token_hex(10)}"
                 await directory.insert_box(db, backend_id, mailbox_id, spec)
@@ -51,9 +51,9 @@ async def remove_mailbox(house: House, backend_id: str) -> None:
     """Out of service and restorable; what is gone is gone."""
     async with house.alone_with(backend_id):
         async with house.transaction() as db:
-            box = await directory.find_box(db, backend_id)
-            if box is None:
+            if await directory.find_box(db, backend_id) is None:
                 return
+            box = await directory.get_box(db, backend_id)
             await db.execute("UPDATE directory.box SET presence = 'deleted' WHERE backend_id = %s", [backend_id])
         await end_sessions(house, box)
 
@@ -69,19 +69,23 @@ async def purge_mailbox(house: House, backend_id: str) -> None:
     await erase(house, box)
 
 
-async def erase(house: House, box: Box) -> None:
-    """Its mail, its calendars, its row; what others gave it stays."""
+async def erase(house: House, box: Box, *, leaving: Guest | None = None) -> None:
+    """Its mail, its calendars, its row; what others gave it stays. `leaving` takes its place in the same moment."""
+    home = house.cell.mail / box.backend_id
     async with house.alone_with(box.backend_id):
         async with house.transaction() as db:
             await groupware.erase(db, box.backend_id)
             await db.execute("DELETE FROM directory.group_share WHERE from_user = %s", [box.address])
             await db.execute("DELETE FROM directory.user_share WHERE from_user = %s", [box.address])
-        await asyncio.to_thread(shutil.rmtree, house.cell.mail / box.backend_id, ignore_errors=True)
-        async with house.transaction() as db:
-            await db.execute("DELETE FROM directory.box WHERE backend_id = %s", [box.backend_id])
+            if leaving is not None:
+                await db.execute("DELETE FROM directory.box WHERE backend_id = %s", [box.backend_id])
+                await directory.put_guest(db, leaving)
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
         # A session that was just ending may have written once more.
         await house.dovecot.kick(box.address)
-        await asyncio.to_thread(shutil.rmtree, house.cell.mail / box.backend_id, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        async with house.transaction() as db:
+            await db.execute("DELETE FROM directory.box WHERE backend_id = %s", [box.backend_id])
         collections = [key for each in groupware.COLLECTIONS for key in keys_of_collection(box.backend_id, each.path)]
         await house.forget([*collections, *keys_of_person(box.backend_id, box.spec.addresses)])
 
@@ -101,7 +105,7 @@ async def put_archive(house: House, backend_id: str, *, on: bool) -> None:
 
 async def kick(house: House, backend_id: str) -> None:
     async with house.transaction() as db:
-        box = await directory.get_box(db, backend_id)
+        box = await directory.get_box(db, backend_id, phases=("home", "frozen"))
     await end_sessions(house, box)
 
 
@@ -123,11 +127,18 @@ async def settle_sessions(house: House, before: Box, after: Box) -> None:
         await end_sessions(house, box)
 
 
-async def put_guest(house: House, backend_id: str, *, display_name: str, cell: str, addresses: list[str]) -> None:
-    """A mailbox of another cell that may be a grantee here, and where mail for it goes. Raises AddressTaken."""
+async def put_guest(house: House, guest: Guest) -> None:
+    """A mailbox of another cell that may be a grantee here, and where mail for it goes.
+
+    Raises AddressTaken, and WrongState for a mailbox that is here.
+    """
     async with house.transaction() as db:
-        await directory.put_guest(db, backend_id, display_name=display_name, cell=cell, addresses=addresses)
-    await house.forget(keys_of_person(backend_id, addresses))
+        box = await directory.find_box(db, guest.backend_id)
+        if box is not None and box.phase != "arriving":
+            raise WrongState(f"{guest.backend_id} is here")
+        await directory.put_guest(db, guest)
+        await directory.keep_peer(db, guest.cell, house.peer(guest.cell))
+    await house.forget(keys_of_person(guest.backend_id, guest.addresses))
 
 
 async def drop_guest(house: House, backend_id: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any, LiteralString
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
-from provisioning.cell.refusals import AddressTaken, NotFound, UnknownGrantee, WrongState
+from provisioning.cell.layout import Peer
+from provisioning.cell.refusals import AddressTaken, Busy, NotFound, UnknownGrantee, WrongState
 from provisioning.terms import ServiceClass
 
 Connection = AsyncConnection[DictRow]
@@ -32,7 +33,10 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One mailbox of this cell. `password_hash` carries the scheme before it, as Dovecot and SOGo read it."""
+    """One mailbox of this cell. `held` is a freeze that does not end by itself.
+
+    `password_hash` carries the scheme before it, as Dovecot and SOGo read it.
+    """
 
     backend_id: str
     mailbox_id: str
@@ -40,6 +44,7 @@ class Box:
     presence: str
     archive: bool
     phase: str
+    held: bool
     moving_to: str | None
     password_hash: str | None = field(repr=False)
 
@@ -48,12 +53,37 @@ class Box:
         return self.spec.addresses[0]
 
     @property
+    def moving(self) -> dict[str, str] | None:
+        """Where to and how far, as the seam says it."""
+        return (
+            {"to": self.moving_to, "phase": "frozen" if self.phase == "frozen" else "copying"}
+            if self.moving_to
+            else None
+        )
+
+    @property
     def has_groupware(self) -> bool:
         return self.spec.service_class is ServiceClass.EXCHANGE
 
 
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A mailbox of another cell, as far as it is known here."""
+
+    backend_id: str
+    mailbox_id: str
+    display_name: str
+    cell: str
+    addresses: tuple[str, ...]
+
+
+# A freeze ends by itself, as in the view `homes`.
 _BOX: LiteralString = """
-    SELECT b.*, array(SELECT address FROM directory.address a WHERE a.backend_id = b.backend_id ORDER BY position)
+    SELECT b.backend_id, b.mailbox_id, b.kind, b.service_class, b.display_name, b.quota_mib, b.protocols, b.suspended,
+        b.password_version, b.password_hash, b.presence, b.archive, b.moving_to,
+        CASE WHEN b.phase = 'frozen' AND b.frozen_until <= now() THEN 'home' ELSE b.phase END AS phase_now,
+        b.frozen_until = 'infinity' AS held,
+        array(SELECT address FROM directory.address a WHERE a.backend_id = b.backend_id ORDER BY position)
         AS addresses FROM directory.box b
 """
 
@@ -68,14 +98,26 @@ async def find_box(db: Connection, backend_id: str) -> Box | None:
     return _box(row) if row else None
 
 
-async def get_box(db: Connection, backend_id: str, *, phases: Sequence[str] = ("home", "frozen")) -> Box:
-    """Raises NotFound; WrongState when it is in another phase."""
+async def get_box(db: Connection, backend_id: str, *, phases: Sequence[str] = ("home",)) -> Box:
+    """Raises NotFound; Busy while a move ends, and WrongState when it is in another phase than these."""
     box = await find_box(db, backend_id)
     if box is None:
         raise NotFound(f"there is no mailbox {backend_id} here")
+    if box.phase == "frozen" and box.phase not in phases:
+        raise Busy(f"{backend_id} is being moved")
     if box.phase not in phases:
         raise WrongState(f"{backend_id} is {box.phase}")
     return box
+
+
+async def find_guest(db: Connection, *, backend_id: str = "", mailbox_id: str = "") -> Guest | None:
+    """By either id."""
+    query = """
+        SELECT g.*, array(SELECT address FROM directory.guest_address a WHERE a.backend_id = g.backend_id
+            ORDER BY position) AS addresses FROM directory.guest g WHERE backend_id = %s OR mailbox_id = %s
+    """
+    row = await (await db.execute(query, [backend_id, mailbox_id])).fetchone()
+    return Guest(**{**row, "addresses": tuple(row["addresses"])}) if row else None
 
 
 async def addresses_of(db: Connection, backend_id: str) -> list[str]:
@@ -129,30 +171,40 @@ async def set_addresses(db: Connection, backend_id: str, addresses: Sequence[str
     )
 
 
-async def put_guest(db: Connection, backend_id: str, *, display_name: str, cell: str, addresses: Sequence[str]) -> None:
-    await _require_free(db, backend_id, addresses)
+async def put_guest(db: Connection, guest: Guest) -> None:
+    """Raises AddressTaken for an address of a mailbox that is here; what another guest had is taken from it."""
+    await _require_free(db, guest.backend_id, guest.addresses)
     await db.execute(
-        "INSERT INTO directory.guest VALUES (%s, %s, %s)"
-        " ON CONFLICT (backend_id) DO UPDATE SET display_name = excluded.display_name, cell = excluded.cell",
-        [backend_id, display_name, cell],
+        "INSERT INTO directory.guest (backend_id, mailbox_id, display_name, cell) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (backend_id) DO UPDATE SET mailbox_id = excluded.mailbox_id,"
+        " display_name = excluded.display_name, cell = excluded.cell",
+        [guest.backend_id, guest.mailbox_id, guest.display_name, guest.cell],
     )
-    await db.execute("DELETE FROM directory.guest_address WHERE backend_id = %s", [backend_id])
+    await db.execute("DELETE FROM directory.guest_address WHERE backend_id = %s", [guest.backend_id])
     await db.execute(
         "INSERT INTO directory.guest_address"
         " SELECT each, %s, number - 1 FROM unnest(%s::text[]) WITH ORDINALITY o(each, number)",
-        [backend_id, list(addresses)],
+        [guest.backend_id, list(guest.addresses)],
     )
 
 
-async def require_grantee(db: Connection, box: Box, grantee: str) -> None:
-    """Raises UnknownGrantee unless it is another mailbox, here or in another cell."""
-    query = """
-        SELECT FROM directory.box WHERE backend_id = %(id)s AND phase <> 'arriving'
-        UNION ALL SELECT FROM directory.guest WHERE backend_id = %(id)s
-    """
-    found = (await db.execute(query, {"id": grantee})).rowcount
-    if not found or grantee == box.backend_id:
+async def keep_peer(db: Connection, cell: str, peer: Peer | None) -> None:
+    """Where mail for the guests of that cell goes; without a place it waits."""
+    if peer is not None:
+        await db.execute(
+            "INSERT INTO directory.peer (cell, smtp) VALUES (%s, %s)"
+            " ON CONFLICT (cell) DO UPDATE SET smtp = excluded.smtp WHERE peer.smtp <> excluded.smtp",
+            [cell, peer.smtp],
+        )
+
+
+async def require_grantee(db: Connection, box: Box, grantee: str) -> bool:
+    """Whether it can make use of rights here, which a guest cannot. Raises UnknownGrantee unless it is either."""
+    found = await find_box(db, grantee)
+    is_here = found is not None and found.phase != "arriving"
+    if grantee == box.backend_id or (not is_here and await find_guest(db, backend_id=grantee) is None):
         raise UnknownGrantee(f"{grantee} is no other mailbox that is known here")
+    return is_here
 
 
 async def kept_masks(db: Connection, backend_id: str) -> dict[tuple[str, str], int]:
@@ -203,13 +255,14 @@ async def people(db: Connection) -> dict[str, str]:
 
 
 async def _require_free(db: Connection, backend_id: str, addresses: Sequence[str]) -> None:
-    query = """
-        SELECT address FROM directory.address WHERE address = ANY (%(all)s) AND backend_id <> %(id)s
-        UNION SELECT address FROM directory.guest_address WHERE address = ANY (%(all)s) AND backend_id <> %(id)s
-    """
-    taken = await (await db.execute(query, {"all": list(addresses), "id": backend_id})).fetchall()
-    if taken:
+    """Only mailboxes that are here block an address: who is where is the control plane's to know."""
+    query = "SELECT address FROM directory.address WHERE address = ANY (%s) AND backend_id <> %s"
+    if taken := await (await db.execute(query, [list(addresses), backend_id])).fetchall():
         raise AddressTaken(", ".join(row["address"] for row in taken))
+    await db.execute(
+        "DELETE FROM directory.guest_address WHERE address = ANY (%s) AND backend_id <> %s",
+        [list(addresses), backend_id],
+    )
 
 
 def _values(spec: Spec) -> list[Any]:
@@ -232,7 +285,8 @@ def _box(row: Mapping[str, Any]) -> Box:
         ),
         presence=row["presence"],
         archive=row["archive"],
-        phase=row["phase"],
+        phase=row["phase_now"],
+        held=bool(row["held"]),
         moving_to=row["moving_to"],
         password_hash=row["password_hash"],
     )

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import psycopg
@@ -12,11 +13,20 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from provisioning.cell import cache
 from provisioning.cell.directory import ROW, Connection
 from provisioning.cell.dovecot import Dovecot
-from provisioning.cell.layout import Cell
+from provisioning.cell.layout import Cell, Peer, find_peer
 from provisioning.cell.refusals import Busy
 
 _POOL_SIZE = 8
 _TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A pass of copying mail under way; `frozen` if no new mail could come after it began."""
+
+    task: asyncio.Task[bool]
+    to: str
+    frozen: bool
 
 
 class House:
@@ -25,7 +35,7 @@ class House:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.dovecot = Dovecot(cell)
-        self.copies: dict[str, asyncio.Task[bool]] = {}
+        self.copies: dict[str, Copy] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             cell.database("cell", cell.secrets.owner),
@@ -43,7 +53,7 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         for copy in self.copies.values():
-            copy.cancel()
+            copy.task.cancel()
         await self.dovecot.close()
         await self._pool.close()
 
@@ -61,6 +71,10 @@ class House:
         """One change of a mailbox at a time: what is kept and what is set must not part."""
         async with self._locks[backend_id]:
             yield
+
+    def peer(self, name: str) -> Peer | None:
+        """Where another cell is reached; None for one that is not known here."""
+        return find_peer(self.cell, name)
 
     async def forget(self, keys: Iterable[str]) -> None:
         await cache.forget(self.cell.run / "memcached.sock", keys)

@@ -8,7 +8,7 @@ import pwd
 import re
 import secrets as randomness
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -128,6 +128,40 @@ class Cell:
 
     def database(self, role: str, password: str) -> str:
         return f"postgresql://{role}:{password}@{self.address}:{self.ports.postgresql}/cell"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another cell as this one reaches it: copies of mailboxes and mail, each at host:port."""
+
+    dsync: str
+    smtp: str
+
+
+def find_peer(cell: Cell, name: str) -> Peer | None:
+    """A cell of the same directory, or one that peers.json there names: {"fi-hel-1": {"dsync": ..., "smtp": ...}}."""
+    directory = cell.root.parent
+    with suppress(FileNotFoundError):
+        if entry := json.loads((directory / "peers.json").read_text()).get(name):
+            return Peer(dsync=entry["dsync"], smtp=entry["smtp"])
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        facts = json.loads((directory / name / "cell.json").read_text())
+    except FileNotFoundError:
+        return None
+    ports = Ports(**facts["ports"])
+    return Peer(dsync=f"{facts['address']}:{ports.dsync}", smtp=f"{facts['address']}:{ports.smtp}")
+
+
+def write_registry(cell: Cell) -> Path:
+    """Enter the cell in cells.json of its directory, which POSTFACHWERK_CELLS names to the control plane."""
+    path = cell.root.parent / "cells.json"
+    cells = json.loads(path.read_text()).get("cells", {}) if path.exists() else {}
+    cells[cell.name] = {"url": cell.agent_url, "token": cell.secrets.agent, "ca_file": str(cell.ca_file)}
+    owner = cell.root.parent.stat()
+    write(path, json.dumps({"cells": cells}, indent=2), Account("", owner.st_uid, owner.st_gid))
+    return path
 
 
 def default_directory(state_directory: Path) -> Path:

@@ -1,15 +1,18 @@
 """Why the agent does not do what it is asked; each becomes one status and one stable code."""
 
+from typing import Any
+
 
 class Refusal(Exception):
-    """`code` is for machines, `detail` for whoever reads the operation."""
+    """`code` is for machines, `detail` for whoever reads the operation, `extra` goes along."""
 
     status = 409
     code = "refused"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, **extra: Any) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.extra = extra
 
 
 class NotFound(Refusal):

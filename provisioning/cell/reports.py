@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from provisioning.cell import directory, groupware, shares
-from provisioning.cell.directory import Box
+from provisioning.cell.directory import Box, Guest
 from provisioning.cell.house import House
 from provisioning.cell.refusals import NotFound
 from provisioning.cell.rights import all_rights, folder_rights, mask_of
@@ -18,7 +18,12 @@ async def report(house: House, mailbox_id: str) -> dict[str, Any]:
     async with house.transaction() as db:
         box = await directory.find_by_mailbox(db, mailbox_id)
         if box is None or box.phase == "arriving":
-            raise NotFound(f"there is no mailbox {mailbox_id} here")
+            guest = await directory.find_guest(db, mailbox_id=mailbox_id)
+            raise NotFound(
+                f"there is no mailbox {mailbox_id} here",
+                guest=_guest(guest) if guest else None,
+                arriving=box is not None,
+            )
         kept = await directory.kept_masks(db, box.backend_id)
         grants = await directory.grants_of(db, box.backend_id)
         roles = await groupware.roles_of(db, box.backend_id) if box.has_groupware else {}
@@ -46,8 +51,25 @@ async def report(house: House, mailbox_id: str) -> dict[str, Any]:
             if role != shares.FULL_ACCESS or grantee in complete
         ],
         "archive": box.archive,
-        "moving": {"to": box.moving_to, "phase": box.phase} if box.moving_to else None,
+        "moving": box.moving,
     }
+
+
+async def whereabouts(house: House, backend_id: str) -> dict[str, Any]:
+    """What is known here of a backend's id, without asking any daemon; raises NotFound."""
+    async with house.transaction() as db:
+        box = await directory.find_box(db, backend_id)
+        guest = await directory.find_guest(db, backend_id=backend_id)
+    known = box or guest
+    if known is None:
+        raise NotFound(f"there is no mailbox {backend_id} here")
+    state = "guest" if box is None else "arriving" if box.phase == "arriving" else "here"
+    moving = box.moving if box else None
+    return {"backend_id": backend_id, "mailbox_id": known.mailbox_id, "state": state, "moving": moving}
+
+
+def _guest(guest: Guest) -> dict[str, Any]:
+    return {name: value for name, value in asdict(guest).items() if name != "mailbox_id"}
 
 
 def _masks(

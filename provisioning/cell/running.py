@@ -8,7 +8,7 @@ from pathlib import Path
 
 from provisioning.cell import daemons, database, mail
 from provisioning.cell.certificates import ensure_certificates
-from provisioning.cell.layout import Cell, alone, make_cell
+from provisioning.cell.layout import Cell, alone, make_cell, write_registry
 from provisioning.cell.packages import require_packages
 from provisioning.cell.processes import await_ready, is_running, start, stop
 
@@ -32,6 +32,7 @@ def up(
     with _making(directory):
         cell = make_cell(directory, name, address=address, tls=tls)
         ensure_certificates(cell)
+        write_registry(cell)
     with alone(cell), ThreadPoolExecutor() as threads:
         database.initialise(cell)
         start(cell, daemons.memcached(cell))

@@ -29,9 +29,13 @@ CREATE TABLE IF NOT EXISTS address (
 -- Mailboxes of other cells: grantees here, and where their mail goes.
 CREATE TABLE IF NOT EXISTS guest (
   backend_id   text PRIMARY KEY,
+  mailbox_id   text NOT NULL,
   display_name text NOT NULL,
   cell         text NOT NULL
 );
+CREATE INDEX IF NOT EXISTS guest_mailbox ON guest (mailbox_id);
+-- Where other cells take mail, as host:port.
+CREATE TABLE IF NOT EXISTS peer (cell text PRIMARY KEY, smtp text NOT NULL);
 CREATE TABLE IF NOT EXISTS guest_address (
   address    text PRIMARY KEY CHECK (address = lower(address)),
   backend_id text NOT NULL REFERENCES guest ON DELETE CASCADE,

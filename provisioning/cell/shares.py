@@ -34,13 +34,17 @@ async def mail_folders(house: House, box: Box) -> list[MailFolder]:
     return sorted(found, key=lambda each: each.id)
 
 
-async def put_right(house: House, backend_id: str, folder_id: str, grantee: str, mask: int) -> None:
-    """Exactly these rights; zero takes them away. Raises NotFound, UnknownGrantee, ClassCannot."""
+async def put_right(house: House, backend_id: str, folder_id: str, grantee: str, mask: int) -> bool:
+    """Exactly these rights; zero takes them away. Whether the grantee can use them here, as a guest cannot.
+
+    Raises NotFound, UnknownGrantee, ClassCannot.
+    """
+    effective = True
     async with house.alone_with(backend_id):
         async with house.transaction() as db:
             box = await directory.get_box(db, backend_id)
             if mask:
-                await directory.require_grantee(db, box, grantee)
+                effective = await directory.require_grantee(db, box, grantee)
         folder = await _folder(house, box, folder_id, needed=bool(mask))
         async with house.transaction() as db:
             await directory.keep_mask(db, backend_id, folder_id, grantee, mask)
@@ -54,17 +58,19 @@ async def put_right(house: House, backend_id: str, folder_id: str, grantee: str,
             await _set_mail(house, box, [(folder.name, rights)], given_by)
         if isinstance(folder, groupware.Collection):
             await _forget(house, backend_id, grantee)
+    return effective
 
 
-async def put_grant(house: House, backend_id: str, role: str, grantee: str) -> None:
-    """Full access covers every folder there is; a folder made later is given it by asking again."""
+async def put_grant(house: House, backend_id: str, role: str, grantee: str) -> bool:
+    """Full access covers every folder there is; one made later gets it by asking again. Answers as `put_right`."""
     async with house.alone_with(backend_id):
         async with house.transaction() as db:
             box = await directory.get_box(db, backend_id)
-            await directory.require_grantee(db, box, grantee)
+            effective = await directory.require_grantee(db, box, grantee)
             await directory.keep_grant(db, backend_id, role, grantee)
         if role == FULL_ACCESS:
             await _spread(house, box, grantee)
+    return effective
 
 
 async def drop_grant(house: House, backend_id: str, role: str, grantee: str) -> None:
