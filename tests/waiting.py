@@ -10,3 +10,9 @@ def until(condition: Callable[[], object], seconds: float = 15) -> None:
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.01)
+
+
+def next_second() -> None:
+    """For programs that note in whole seconds when something changed."""
+    then = int(time.time())
+    until(lambda: int(time.time()) > then)

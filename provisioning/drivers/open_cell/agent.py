@@ -22,6 +22,7 @@ ANSWER_SECONDS = 60.0
 RETRY_SECONDS = 2.0
 RETRY_SECONDS_MAX = 300.0
 DETAIL_LENGTH_MAX = 200
+_BYTES = "application/octet-stream"
 
 
 class NotHere(DriverError):
@@ -87,13 +88,13 @@ class Agent:
                     self._read(source)
                     return
                 self._check_cell(source)
-                await to.take(path_there, source.aiter_bytes())
+                await to.take(path_there, source.aiter_bytes(), kind=source.headers.get("Content-Type", _BYTES))
         except httpx.HTTPError as error:
             raise self._away(error) from None
 
-    async def take(self, path: str, content: AsyncIterator[bytes]) -> None:
+    async def take(self, path: str, content: AsyncIterator[bytes], *, kind: str) -> None:
         try:
-            answer = await self._client.put(path, content=content, headers={"Content-Type": "application/octet-stream"})
+            answer = await self._client.put(path, content=content, headers={"Content-Type": kind})
         except httpx.HTTPError as error:
             raise self._away(error) from None
         self._read(answer)
