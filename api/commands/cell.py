@@ -44,6 +44,9 @@ def up(
     certificate: Annotated[Path | None, typer.Option(help="Certificate with its chain, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key, readable by the cell's account.")] = None,
     ca: Annotated[Path | None, typer.Option(help="The authority that clients know it by, PEM.")] = None,
+    relay: Annotated[
+        str, typer.Option(help="Where mail to other domains goes, as [host]:port; as DNS says if left out.")
+    ] = "",
 ) -> None:
     """Bring a cell up, or what is missing of it, and print where it answers.
 
@@ -53,7 +56,7 @@ def up(
     tls = (certificate, key, ca) if certificate and key and ca else None
     if tls is None and (certificate or key or ca):
         raise typer.BadParameter("--certificate, --key and --ca go together")
-    cell = bring_up(_directory(directory), name, address=address, tls=tls)
+    cell = bring_up(_directory(directory), name, address=address, tls=tls, relay=relay)
     seconds = time.monotonic() - began
     Console(stderr=True).print(f"[green]{name} is up[/] in {seconds:.1f} s")
     _print_addresses(Console(soft_wrap=True, highlight=False), cell)

@@ -24,6 +24,7 @@ from provisioning.cell import boxes, directory, moving, shares, status
 from provisioning.cell.gate import may_pass
 from provisioning.cell.house import House
 from provisioning.cell.layout import Cell, open_cell
+from provisioning.cell.policy import converse
 from provisioning.cell.refusals import Busy, Refusal
 from provisioning.cell.reports import report, whereabouts
 from provisioning.terms import MailboxKind, Protocol, ServiceClass
@@ -318,6 +319,12 @@ async def serve(cell: Cell) -> None:
         gate = uvicorn.Config(
             create_gate(house), uds=str(socket), lifespan="off", log_level="warning", access_log=False
         )
+        if cell.sockets.exists():
+            place = cell.sockets / "policy"
+            place.unlink(missing_ok=True)
+            await asyncio.start_unix_server(partial(converse, house), place)
+            # The directory is closed to all but Postfix.
+            place.chmod(0o666)
         await asyncio.gather(uvicorn.Server(agent).serve(), uvicorn.Server(gate).serve())
 
 

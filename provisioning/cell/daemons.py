@@ -35,14 +35,14 @@ _WORKERS = 4
 
 def postgresql(cell: Cell, *, durable: bool) -> Daemon:
     data = data_directory(cell)
-    settings = _render("postgresql.conf.j2", cell=cell, durable=durable)
+    settings = render("postgresql.conf.j2", cell=cell, durable=durable)
     write(data / "postgresql.conf", settings, cell.account)
     write(data / "pg_hba.conf", "host all all samehost scram-sha-256\n", cell.account)
     return Daemon(
         name="postgresql",
         command=(str(postgresql_binaries(cell) / "postgres"), "-D", str(data)),
         ready=partial(postgresql_serves, cell),
-        digest=_digest(settings),
+        digest=digest(settings),
         stop_signal=signal.SIGINT,
         grace_seconds=30,
         directory=data,
@@ -56,13 +56,13 @@ def memcached(cell: Cell) -> Daemon:
         name="memcached",
         command=(_program("memcached"), "-s", str(socket), "-a", "0700", "-m", "32"),
         ready=socket.exists,
-        digest=_digest(str(socket)),
+        digest=digest(str(socket)),
     )
 
 
 def dovecot(cell: Cell, *, postfix: bool) -> Daemon:
     texts = {
-        name: _render(
+        name: render(
             f"{name}.j2",
             cell=cell,
             group=grp.getgrgid(cell.account.gid).gr_name,
@@ -78,7 +78,7 @@ def dovecot(cell: Cell, *, postfix: bool) -> Daemon:
         name="dovecot",
         command=(_program("dovecot"), "-F", "-c", str(cell.etc / "dovecot.conf")),
         ready=partial(greets, cell.address, cell.ports.imaps, cell.ca_file),
-        digest=_digest(*texts.values(), cell.certificate_file.read_text()),
+        digest=digest(*texts.values(), cell.certificate_file.read_text()),
     )
 
 
@@ -87,7 +87,7 @@ def groupware(cell: Cell) -> Daemon:
     if fault := hole_in_groupware():
         raise CellError(f"{fault}: postfachwerk cell install")
     database = cell.database("groupware", cell.secrets.groupware)
-    settings = _render("sogod.plist.j2", cell=cell, workers=_WORKERS, tables=_TABLES.items(), database=database)
+    settings = render("sogod.plist.j2", cell=cell, workers=_WORKERS, tables=_TABLES.items(), database=database)
     write(cell.etc / "sogod.plist", settings, cell.account)
     # GNUstep asks neither HOME nor an option: a copy of its own settings is the only way in.
     line = f"GNUSTEP_USER_DEFAULTS_DIR={cell.etc}"
@@ -97,7 +97,7 @@ def groupware(cell: Cell) -> Daemon:
         name="groupware",
         command=(_program("sogod"),),
         ready=partial(answers_http, f"http://{cell.address}:{cell.ports.groupware}/SOGo/dav/"),
-        digest=_digest(settings, gnustep),
+        digest=digest(settings, gnustep),
         environment=(("GNUSTEP_CONFIG_FILE", str(cell.etc / "GNUstep.conf")),),
         # It keeps nothing, and takes up to half a minute to end by itself.
         grace_seconds=1,
@@ -105,14 +105,14 @@ def groupware(cell: Cell) -> Daemon:
 
 
 def gateway(cell: Cell) -> Daemon:
-    settings = _render("nginx.conf.j2", cell=cell)
+    settings = render("nginx.conf.j2", cell=cell)
     write(cell.etc / "nginx.conf", settings, cell.account)
     log = cell.log / "nginx.log"
     return Daemon(
         name="gateway",
         command=(_program("nginx"), "-c", str(cell.etc / "nginx.conf"), "-e", str(log)),
         ready=partial(answers_http, f"https://{cell.address}:{cell.ports.https}/.well-known/caldav", cell.ca_file),
-        digest=_digest(settings, cell.certificate_file.read_text()),
+        digest=digest(settings, cell.certificate_file.read_text()),
         grace_seconds=3,
     )
 
@@ -124,13 +124,14 @@ def agent(cell: Cell) -> Daemon:
         name="agent",
         command=(sys.executable, "-m", "provisioning.cell.agent", str(cell.root)),
         ready=partial(answers_http, f"{cell.agent_url}/v1/status", cell.ca_file),
-        digest=_digest(cell.certificate_file.read_text(), cell.token_file.read_text()),
+        digest=digest(cell.certificate_file.read_text(), cell.token_file.read_text()),
         environment=(("PYTHONPATH", str(source)), ("PYTHONDONTWRITEBYTECODE", "1")),
         as_root=os.geteuid() == 0,
     )
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, **values: object) -> str:
+    """A file of templates/, filled in."""
     environment = Environment(
         loader=PackageLoader("provisioning.cell"),
         undefined=StrictUndefined,
@@ -148,5 +149,6 @@ def _program(name: str) -> str:
     return found
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
+    """Tells one configuration from another."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -57,6 +57,7 @@ async def create_collections(db: Connection, owner: str) -> None:
                 place, f"{place}_quick", f"{place}_acl", each.kind,
             ],
         )  # fmt: skip
+    await _synchronise_tasks(db, owner)
 
 
 async def roles_of(db: Connection, owner: str) -> dict[str, dict[str, frozenset[str]]]:
@@ -162,13 +163,36 @@ def _without_id(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "c_folder_id"}
 
 
+async def _synchronise_tasks(db: Connection, owner: str) -> None:
+    """SOGo shows phones no collection but the first of each kind unless its owner says so."""
+    settings = await _settings(db, owner)
+    choices = settings.setdefault("Calendar", {}).setdefault("FolderSynchronize", {})
+    name = f"{owner}:{BY_ID['tasks'].path}"
+    if name not in choices:
+        choices[name] = 1
+        await _keep_settings(db, owner, settings)
+
+
+async def _settings(db: Connection, owner: str) -> dict[str, Any]:
+    query = "SELECT c_settings FROM sogo_user_profile WHERE c_uid = %s FOR UPDATE"
+    row = await (await db.execute(query, [owner])).fetchone()
+    settings: dict[str, Any] = json.loads((row and row["c_settings"]) or "{}")
+    return settings
+
+
+async def _keep_settings(db: Connection, owner: str, settings: dict[str, Any]) -> None:
+    await db.execute(
+        "INSERT INTO sogo_user_profile (c_uid, c_settings) VALUES (%s, %s)"
+        " ON CONFLICT (c_uid) DO UPDATE SET c_settings = excluded.c_settings",
+        [owner, json.dumps(settings, ensure_ascii=False)],
+    )
+
+
 async def _subscribe(db: Connection, grantee: str, owner: str, collection: Collection, *, on: bool) -> None:
     """Put the collection among the grantee's own, or take it away. Settings are JSON that SOGo writes, too."""
-    query = "SELECT c_settings FROM sogo_user_profile WHERE c_uid = %s FOR UPDATE"
-    row = await (await db.execute(query, [grantee])).fetchone()
-    if not on and row is None:
+    settings = await _settings(db, grantee)
+    if not on and not settings:
         return
-    settings = json.loads((row and row["c_settings"]) or "{}")
     module = settings.setdefault(collection.path.split("/")[0], {})
     name = f"{owner}:{collection.path}"
     if on:
@@ -185,11 +209,7 @@ async def _subscribe(db: Connection, grantee: str, owner: str, collection: Colle
                 module[key] = [each for each in kept if each != name]
             elif isinstance(kept, dict):
                 kept.pop(name, None)
-    await db.execute(
-        "INSERT INTO sogo_user_profile (c_uid, c_settings) VALUES (%s, %s)"
-        " ON CONFLICT (c_uid) DO UPDATE SET c_settings = excluded.c_settings",
-        [grantee, json.dumps(settings, ensure_ascii=False)],
-    )
+    await _keep_settings(db, grantee, settings)
 
 
 def _full_path(owner: str, collection: Collection) -> str:

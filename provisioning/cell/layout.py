@@ -34,6 +34,7 @@ class Ports:
     dsync: int = 10081
     doveadm: int = 10080
     groupware_mail: int = 10994
+    relay: int = 10026
     groupware: int = 20000
     postgresql: int = 15432
 
@@ -93,6 +94,11 @@ class Cell:
     @property
     def mail(self) -> Path:
         return self.root / "mail"
+
+    @property
+    def sockets(self) -> Path:
+        """Where Dovecot and the agent listen for Postfix."""
+        return self.root / "sockets"
 
     @property
     def authority(self) -> Path:

@@ -62,17 +62,16 @@ class _Process:
     pid: int
     session: int
     began: int
-    uid: int
 
 
 def is_running(cell: Cell, name: str) -> bool:
-    return bool(_members(cell, _read(cell, name)))
+    return bool(_members(_read(cell, name)))
 
 
 def start(cell: Cell, daemon: Daemon) -> None:
     """Start it unless it runs with this configuration; what an earlier one left is ended first. Does not wait."""
     record = _read(cell, daemon.name)
-    members = _members(cell, record)
+    members = _members(record)
     if record and record.digest == daemon.digest and any(each.pid == record.pid for each in members):
         return
     if members:
@@ -129,7 +128,7 @@ def stop(cell: Cell, name: str) -> None:
         return
     deadline = time.monotonic() + record.grace_seconds
     asked = False
-    while members := _members(cell, record):
+    while members := _members(record):
         leader = [each for each in members if each.pid == record.pid]
         if time.monotonic() > deadline or not leader:
             _signal(members, signal.SIGKILL)
@@ -172,7 +171,7 @@ def _read(cell: Cell, name: str) -> _Record | None:
         return None
 
 
-def _members(cell: Cell, record: _Record | None) -> list[_Process]:
+def _members(record: _Record | None) -> list[_Process]:
     """The living processes that the record tells of."""
     if record is None:
         return []
@@ -181,10 +180,9 @@ def _members(cell: Cell, record: _Record | None) -> list[_Process]:
     leader = _look(record.pid)
     if leader is not None and leader.began != record.began:
         return []
-    uids = {cell.account.uid, os.geteuid()}
     numbers = (int(name) for name in os.listdir("/proc") if name.isdigit())
     seen = (_look(number) for number in numbers)
-    ours = (each for each in seen if each and each.began >= record.began and each.uid in uids)
+    ours = (each for each in seen if each and each.began >= record.began)
     return [each for each in ours if each.session == record.pid or _works_in(each.pid, record.directory)]
 
 
@@ -192,11 +190,10 @@ def _look(pid: int) -> _Process | None:
     """What the kernel says of a process; None when it is gone or a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        uid = Path(f"/proc/{pid}").stat().st_uid
     except OSError:
         return None
     words = text.rpartition(")")[2].split()  # the name before may hold spaces and brackets
-    return None if words[0] == "Z" else _Process(pid, session=int(words[3]), began=int(words[19]), uid=uid)
+    return None if words[0] == "Z" else _Process(pid, session=int(words[3]), began=int(words[19]))
 
 
 def _works_in(pid: int, directory: str) -> bool:

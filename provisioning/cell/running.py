@@ -22,10 +22,12 @@ def up(
     *,
     address: str | None = None,
     tls: tuple[Path, Path, Path] | None = None,
+    relay: str = "",
     durable: bool = True,
 ) -> Cell:
     """Make the cell when there is none and start what does not run; returns when everything serves.
 
+    `relay` is where mail to other domains goes, as [host]:port; to whom their DNS names when empty.
     `durable=False` is for tests: a power cut may then lose everything, a kill still nothing. Raises CellError.
     """
     require_packages()
@@ -42,7 +44,9 @@ def up(
         start(cell, server)
         await_ready(cell, server)
         database.prepare(cell)
-        with_postfix = mail.is_possible()
+        with_postfix = mail.why_not(cell) is None
+        if with_postfix:
+            mail.prepare_sockets(cell)
         waiting = [
             daemons.dovecot(cell, postfix=with_postfix),
             daemons.groupware(cell),
@@ -50,7 +54,7 @@ def up(
             daemons.gateway(cell),
         ]
         if with_postfix:
-            waiting.append(mail.postfix(cell))
+            waiting.append(mail.postfix(cell, relay=relay))
         for each in waiting:
             start(cell, each)
         for _ in threads.map(lambda each: await_ready(cell, each), waiting):
@@ -67,7 +71,9 @@ def down(cell: Cell) -> None:
 
 def services(cell: Cell) -> dict[str, bool]:
     """Which daemon of the cell runs."""
-    return {name: is_running(cell, name) for name in reversed(DAEMONS) if name != "postfix" or mail.is_possible()}
+    return {
+        name: is_running(cell, name) for name in reversed(DAEMONS) if name != "postfix" or mail.why_not(cell) is None
+    }
 
 
 @contextmanager

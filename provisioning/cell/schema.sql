@@ -92,6 +92,8 @@ CREATE OR REPLACE FUNCTION login(login text, service text, port text)
            WHEN 'sieve' THEN h.protocols && '{imap,web}'
            ELSE false END AS may) AS gate
    WHERE a.address = login AND h.presence = 'present' AND h.phase <> 'arriving'
+     -- Postfix does not look at nologin: whom it must not let in is unknown to it.
+     AND (service <> 'smtp' OR may AND NOT h.suspended AND h.phase = 'home')
 $$;
 
 -- For everything else in Dovecot. Only doveadm sees what is deleted or only arriving.
@@ -109,6 +111,39 @@ BEGIN
   IF service = 'lmtp' AND found.phase = 'frozen' THEN RAISE EXCEPTION 'the mailbox is being moved'; END IF;
   RETURN QUERY SELECT found.address, found.backend_id, found.quota_mib, found.archive;
 END $$;
+
+-- What Postfix asks, one answer each; no row is "no".
+CREATE OR REPLACE FUNCTION mail_domain(name text) RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = directory AS $$
+  SELECT name FROM (SELECT address FROM address UNION ALL SELECT address FROM guest_address) a
+   WHERE split_part(address, '@', 2) = lower(name) LIMIT 1
+$$;
+CREATE OR REPLACE FUNCTION mail_recipient(name text) RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = directory AS $$
+  SELECT a.address FROM address a JOIN box b USING (backend_id)
+   WHERE a.address = lower(name) AND b.presence = 'present' AND b.phase <> 'arriving'
+  UNION ALL
+  SELECT address FROM guest_address WHERE address = lower(name) LIMIT 1
+$$;
+CREATE OR REPLACE FUNCTION mail_transport(name text) RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = directory AS $$
+  SELECT coalesce('smtp:[' || split_part(p.smtp, ':', 1) || ']:' || split_part(p.smtp, ':', 2),
+                  'retry:4.4.1 it is not known where cell ' || g.cell || ' takes mail')
+    FROM guest_address a JOIN guest g USING (backend_id) LEFT JOIN peer p USING (cell)
+   WHERE a.address = lower(name)
+     AND NOT EXISTS (SELECT FROM address l JOIN box b USING (backend_id) WHERE l.address = a.address
+                        AND b.phase <> 'arriving')
+$$;
+-- Who may use an address as sender: its mailbox, and whom it has allowed to.
+CREATE OR REPLACE FUNCTION mail_senders(name text) RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = directory AS $$
+  SELECT h.address FROM address a JOIN homes h USING (backend_id) WHERE a.address = lower(name)
+  UNION
+  SELECT h.address FROM address a
+    JOIN mailbox_grant g ON g.backend_id = a.backend_id AND g.role IN ('send_as', 'send_on_behalf')
+    JOIN homes h ON h.backend_id = g.grantee
+   WHERE a.address = lower(name)
+$$;
 
 CREATE OR REPLACE VIEW public.groupware_users AS
   SELECT h.backend_id AS c_uid, h.backend_id AS c_name, coalesce(h.password_hash, '{CRYPT}!') AS c_password,
@@ -129,3 +164,4 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA directory FROM public;
 GRANT EXECUTE ON FUNCTION login, home TO dovecot;
 GRANT SELECT (address, backend_id) ON homes TO dovecot;
 GRANT SELECT, INSERT, UPDATE, DELETE ON group_share, user_share, anyone_share TO dovecot;
+GRANT EXECUTE ON FUNCTION mail_domain, mail_recipient, mail_transport, mail_senders TO postfix;

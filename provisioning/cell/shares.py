@@ -133,10 +133,15 @@ async def _set_mail(
 ) -> None:
     ours, by_address = given_by
     acls = await house.dovecot.acls(box.address, [name for name, _ in wanted])
+    lessened = any(acls[name].get(ours, frozenset()) - rights for name, rights in wanted)
     changes = [(name, ours, rights) for name, rights in wanted if acls[name].get(ours, frozenset()) != rights]
     # Given by hand to an address: what we set replaces that, too.
     changes += [(name, each, frozenset()) for name, _ in wanted for each in by_address if each in acls[name]]
     await house.dovecot.set_acls(box.address, changes)
+    if lessened or any(each in acls[name] for name, _ in wanted for each in by_address):
+        # An open session keeps what it may in mind.
+        for each in by_address:
+            await house.dovecot.kick(each.removeprefix("user="))
 
 
 async def _folder(house: House, box: Box, folder_id: str, *, needed: bool) -> MailFolder | groupware.Collection | None:
