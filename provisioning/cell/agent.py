@@ -27,6 +27,7 @@ from provisioning.cell.layout import Cell, open_cell
 from provisioning.cell.policy import converse
 from provisioning.cell.refusals import Busy, Refusal
 from provisioning.cell.reports import report, whereabouts
+from provisioning.cell.watching import watch
 from provisioning.terms import MailboxKind, Protocol, ServiceClass
 
 _RETRY_SECONDS = "5"
@@ -325,7 +326,9 @@ async def serve(cell: Cell) -> None:
             await asyncio.start_unix_server(partial(converse, house), place)
             # The directory is closed to all but Postfix.
             place.chmod(0o666)
+        watching = asyncio.create_task(watch(house))
         await asyncio.gather(uvicorn.Server(agent).serve(), uvicorn.Server(gate).serve())
+        watching.cancel()
 
 
 def main() -> None:

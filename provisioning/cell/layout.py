@@ -165,8 +165,9 @@ def write_registry(cell: Cell) -> Path:
     path = cell.root.parent / "cells.json"
     cells = json.loads(path.read_text()).get("cells", {}) if path.exists() else {}
     cells[cell.name] = {"url": cell.agent_url, "token": cell.secrets.agent, "ca_file": str(cell.ca_file)}
-    owner = cell.root.parent.stat()
-    write(path, json.dumps({"cells": cells}, indent=2), Account("", owner.st_uid, owner.st_gid))
+    # The directory's owner runs the control plane, too: for root that is root.
+    owner = Account("root", 0, 0) if os.geteuid() == 0 else cell.account
+    write(path, json.dumps({"cells": cells}, indent=2), owner)
     return path
 
 

@@ -104,11 +104,15 @@ CREATE OR REPLACE FUNCTION home(login text, service text)
 DECLARE found homes;
 BEGIN
   SELECT h.* INTO found FROM address a JOIN homes h USING (backend_id) WHERE a.address = login;
+  -- An error is what makes Dovecot say "later" (451) instead of "unknown" (550). Postfix remembers for half a minute
+  -- where a mailbox was that has just left.
+  IF service = 'lmtp' AND (found.phase = 'frozen' OR coalesce(found.phase, 'arriving') = 'arriving'
+      AND EXISTS (SELECT FROM guest_address g WHERE g.address = login)) THEN
+    RAISE EXCEPTION 'the mailbox is being moved';
+  END IF;
   IF found.backend_id IS NULL OR service <> 'doveadm' AND (found.presence <> 'present' OR found.phase = 'arriving') THEN
     RETURN;
   END IF;
-  -- An error is what makes Dovecot say "later" (451) instead of "unknown" (550).
-  IF service = 'lmtp' AND found.phase = 'frozen' THEN RAISE EXCEPTION 'the mailbox is being moved'; END IF;
   RETURN QUERY SELECT found.address, found.backend_id, found.quota_mib, found.archive;
 END $$;
 

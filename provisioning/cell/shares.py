@@ -3,6 +3,7 @@
 The row comes first: what was interrupted is seen in the report as a difference, and done again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from provisioning.cell import directory, groupware
@@ -71,6 +72,29 @@ async def put_grant(house: House, backend_id: str, role: str, grantee: str) -> b
         if role == FULL_ACCESS:
             await _spread(house, box, grantee)
     return effective
+
+
+async def spread_to_new_folders(house: House, backend_id: str, grantees: Iterable[str]) -> None:
+    """Give those who may use or read the whole mailbox the same on mail folders that nobody has rights on yet."""
+    async with house.alone_with(backend_id):
+        async with house.transaction() as db:
+            box = await directory.get_box(db, backend_id)
+            grants = await directory.grants_of(db, backend_id)
+            kept = await directory.kept_masks(db, backend_id)
+        folders = await mail_folders(house, box)
+        acls = await house.dovecot.acls(box.address, [each.name for each in folders])
+        for grantee in grantees:
+            whole = kept.get((ROOT, grantee), 0)
+            fresh = [each for each in folders if not acls[each.name] and (each.id, grantee) not in kept]
+            if whole:
+                async with house.transaction() as db:
+                    for each in fresh:
+                        await directory.keep_mask(db, backend_id, each.id, grantee, whole)
+            full = (FULL_ACCESS, grantee) in grants
+            wanted = [(each.name, all_rights(each.type) if full else folder_rights(whole, each.type)) for each in fresh]
+            async with house.transaction() as db:
+                given_by = await _identifiers(db, grantee)
+            await _set_mail(house, box, wanted, given_by)
 
 
 async def drop_grant(house: House, backend_id: str, role: str, grantee: str) -> None:
