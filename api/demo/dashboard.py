@@ -66,6 +66,7 @@ class Dashboard:
 
     async def until_done(self) -> AsyncIterator[tuple[int, int]]:
         """(ended, all) operations, until all have ended. Raises DemoError when one failed or none ends any more."""
+        operations: list[dict[str, Any]] = []
         for _ in range(POLLS_MAX):
             operations = await self.all("/v1/operations", limit=200)
             ended = [each for each in operations if each["state"] in ENDED]
@@ -75,7 +76,8 @@ class Dashboard:
             if len(ended) == len(operations):
                 return
             await asyncio.sleep(POLL_SECONDS)
-        raise DemoError("The operations do not come to an end. `GET /v1/operations` says what they wait for.")
+        waiting = sorted({str(each["reason"]) for each in operations if each["state"] not in ENDED})
+        raise DemoError(f"The operations do not come to an end: {'; '.join(waiting)}")
 
     async def first_invoice(self) -> dict[str, Any]:
         """The invoice, once the schedule has made it."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import signal
 import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +17,15 @@ from rich.console import Console
 
 from api import backends, composition
 from api.context import Context
+from api.demo.cells import make_real, running_cells, show_settings
 from api.demo.dashboard import Dashboard, DemoError
 from api.demo.roster import Entry, RosterError, read_roster
-from api.demo.story import Story, last_month, make_reseller, morning, work_through
+from api.demo.story import Story, first_key, last_month, make_reseller, morning, work_through
 from api.main import create_app
 from api.worker import Schedules, create_jobs, worker_beside
+from provisioning.cell.layout import Cell
 from provisioning.core.clock import TestClock
 from provisioning.core.settings import Settings
-from provisioning.keys import OPERATOR_SCOPES, create_key
 
 ROSTER = "kanzlei.csv"
 
@@ -36,6 +38,14 @@ def demo(
         bool, typer.Option("--once", envvar="POSTFACHWERK_DEMO_ONCE", help="Stop after the job, with exit code 0.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; a free one when taken.")] = 8000,
+    cell: Annotated[
+        bool,
+        typer.Option(
+            "--cell",
+            help="On real data centres of Dovecot and SOGo on this machine, where mailboxes can be opened; needs "
+            "`postfachwerk cell install`, as root, before.",
+        ),
+    ] = False,
     file: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Another staff list (CSV).")] = None,
 ) -> None:
     """Onboard a law office of 12 people and bill its month, from nothing to the invoice.
@@ -47,9 +57,11 @@ def demo(
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
+    # Asked to end is as good as Ctrl-C: data centres that were brought up go down again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         entries = read_roster(file or _roster())
-        asyncio.run(_demo(Story(console), entries, once=once, port=_free_port(port)))
+        asyncio.run(_demo(Story(console), entries, once=once, cell=cell, port=_free_port(port)))
     except (DemoError, RosterError) as error:
         console.print(f"[red]{error}[/]", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from None
@@ -73,9 +85,8 @@ def _free_port(wanted: int) -> int:
     raise DemoError("No port of 127.0.0.1 can be listened on.")
 
 
-async def _demo(story: Story, entries: Sequence[Entry], *, once: bool, port: int) -> None:
-    month = last_month()
-    clock = TestClock(morning(month, day=1), running=True)
+async def _demo(story: Story, entries: Sequence[Entry], *, once: bool, cell: bool, port: int) -> None:
+    clock = TestClock(morning(last_month(), day=1), running=True)
     with tempfile.TemporaryDirectory(prefix="postfachwerk-demo-") as folder:
         # As root, PostgreSQL runs as nobody and has to get in.
         os.chmod(folder, 0o711)  # noqa: S103  # nobody may pass through, not look around
@@ -87,20 +98,33 @@ async def _demo(story: Story, entries: Sequence[Entry], *, once: bool, port: int
             state_directory=Path(folder) / "postgresql",
             public_url=f"http://127.0.0.1:{port}",
             vies_url="",
+            cells=Path(folder) / "cells" / "cells.json" if cell else None,
         )
-        async with _serving(story, settings, clock, port=port) as context:
-            keys = await _first_keys(context)
-            async with Dashboard(settings.public_url, keys) as operator:
-                secret = await make_reseller(operator, month)
-            async with Dashboard(settings.public_url, secret) as dashboard:
-                await work_through(story, dashboard, entries, month)
-            if not once:
-                story.console.print(
-                    f"\nLook around: [bold]{settings.public_url}/docs[/], press Authorize and paste this key:\n"
-                    f"[bold]{secret}[/]\nCtrl-C stops it.",
-                    soft_wrap=True,
-                )
-                await asyncio.Event().wait()
+        directory = Path(folder) / "cells"
+        with ExitStack() as stack:
+            cells = stack.enter_context(running_cells(story, directory, entries)) if cell else []
+            async with _serving(story, settings, clock, port=port) as context:
+                secret = await _tell(story, context, entries, cells=cells)
+                if not once:
+                    story.console.print(
+                        f"\nLook around: [bold]{settings.public_url}/docs[/], press Authorize and paste this key:\n"
+                        f"[bold]{secret}[/]\nCtrl-C stops it.",
+                        soft_wrap=True,
+                    )
+                    await asyncio.Event().wait()
+
+
+async def _tell(story: Story, context: Context, entries: Sequence[Entry], *, cells: Sequence[Cell]) -> str:
+    """All of the story; the secret of the reseller's key."""
+    month = last_month()
+    async with Dashboard(context.public_url, await first_key(context)) as operator:
+        await make_real(operator, cells)
+        secret = await make_reseller(operator, month)
+    async with Dashboard(context.public_url, secret) as dashboard:
+        await work_through(story, dashboard, entries, month)
+        if cells:
+            await show_settings(story, dashboard, cells)
+    return secret
 
 
 @asynccontextmanager
@@ -110,7 +134,7 @@ async def _serving(story: Story, settings: Settings, clock: TestClock, *, port: 
     with story.console.status("Starting PostgreSQL, API and worker …"):
         async with (
             composition.open_context(settings, test_clock=clock) as context,
-            backends.open_drivers(context.database, lag=1, retry_seconds=0.05) as drivers,
+            backends.open_drivers(context.database, cells_file=settings.cells, lag=1, retry_seconds=0.05) as drivers,
         ):
             jobs = create_jobs(context, drivers, schedules=SCHEDULES)
             app = create_app(context, background=lambda: worker_beside(jobs, concurrency=settings.worker_concurrency))
@@ -124,18 +148,3 @@ async def _serving(story: Story, settings: Settings, clock: TestClock, *, port: 
             finally:
                 server.should_exit = True
                 await serving
-
-
-async def _first_keys(context: Context) -> str:
-    """The operator's first key, as `postfachwerk key create --operator` makes it."""
-    async with context.database.as_system() as session:
-        new = await create_key(
-            session,
-            None,
-            name="demo",
-            scopes=OPERATOR_SCOPES,
-            expires_at=None,
-            pepper=context.pepper,
-            now=context.clock.now(),
-        )
-    return new.secret

@@ -65,6 +65,32 @@ def invoice_table(invoice: dict[str, Any]) -> Table:
     return table
 
 
+def settings_table(mailbox: dict[str, Any], password: str, endpoints: dict[str, Any]) -> Table:
+    """What to type into a phone or a mail program, for the protocols that the mailbox's class answers on."""
+    protocols = set(mailbox["protocols"])
+    title = f"{mailbox['display_name']}, {mailbox['service_class']}"
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column("What", no_wrap=True)
+    table.add_column("Value", overflow="fold")
+    table.add_row("User name", mailbox["address"])
+    table.add_row("Password", password)
+    for protocol, name, where in (
+        ("activesync", "Phone (Exchange)", endpoints["activesync_url"]),
+        ("caldav", "Calendars, contacts", endpoints["dav_url"]),
+        ("imap", "IMAP, TLS", _server(endpoints["imap"])),
+        ("pop3", "POP3, TLS", _server(endpoints["pop3"])),
+        ("smtp", "SMTP, TLS", _server(endpoints["submission"])),
+        ("web", "Browser", endpoints["web_url"]),
+    ):
+        if protocol in protocols and where:
+            table.add_row(name, where)
+    return table
+
+
+def _server(server: dict[str, Any] | None) -> str | None:
+    return f"{server['host']}:{server['port']}" if server else None
+
+
 def times_table(times: Sequence[tuple[str, float]]) -> Table:
     table = Table(title="How long it took", title_justify="left")
     table.add_column("Step")

@@ -10,12 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from api.context import Context
 from api.demo.dashboard import Dashboard, by_address
 from api.demo.roster import Entry
 from api.demo.show import invoice_table, mailboxes_table, shares_table, times_table
 from billing.periods import BERLIN, BillingMonth, berlin_day
 from provisioning.core.clock import SystemClock
-from provisioning.keys import RESELLER_SCOPES
+from provisioning.keys import OPERATOR_SCOPES, RESELLER_SCOPES, create_key
 
 DOMAIN = "kanzlei-lindenhof.example"
 PRICES = {"pop3": 190, "imap": 390, "exchange": 790}
@@ -35,6 +36,21 @@ class Story:
             yield
         self.times.append((name, time.perf_counter() - started))
         self.console.print(f"[green]✓[/] {name} [dim]({self.times[-1][1]:.2f} s)[/]")
+
+
+async def first_key(context: Context) -> str:
+    """The operator's first key, as `postfachwerk key create --operator` makes it."""
+    async with context.database.as_system() as session:
+        new = await create_key(
+            session,
+            None,
+            name="demo",
+            scopes=OPERATOR_SCOPES,
+            expires_at=None,
+            pepper=context.pepper,
+            now=context.clock.now(),
+        )
+    return new.secret
 
 
 async def make_reseller(operator: Dashboard, month: BillingMonth) -> str:
@@ -80,12 +96,12 @@ async def work_through(story: Story, dashboard: Dashboard, entries: Sequence[Ent
         orders = [entry.order for entry in entries if entry.day == day]
         with story.step(f"Order {len(orders)} mailboxes on {month}-{day:02}"):
             await dashboard.post("/v1/mailbox-batches", {"orders": orders})
-        await _wait(story, dashboard, f"Their data centres confirm them ({month}-{day:02})")
+        await wait_for_all(story, dashboard, f"Their data centres confirm them ({month}-{day:02})")
     boxes = by_address(await dashboard.all("/v1/mailboxes", limit=200))
     with story.step("Share: the boss's calendar with the secretary, a mailbox with the trainee"):
         await dashboard.share(boxes["lindenhof"]["id"], "calendar", boxes["krueger"]["id"], "read_write")
         await dashboard.share(boxes["weiss"]["id"], "mailbox", boxes["foerster"]["id"], "read")
-    await _wait(story, dashboard, "Their data centres confirm the shares")
+    await wait_for_all(story, dashboard, "Their data centres confirm the shares")
     with story.step(f"{month} ends, the schedule makes the invoice"):
         await dashboard.set_clock(morning(month.next(), day=1))
         invoice = await dashboard.first_invoice()
@@ -97,7 +113,8 @@ async def work_through(story: Story, dashboard: Dashboard, entries: Sequence[Ent
     console.print(times_table(story.times))
 
 
-async def _wait(story: Story, dashboard: Dashboard, name: str) -> None:
+async def wait_for_all(story: Story, dashboard: Dashboard, name: str) -> None:
+    """Show how far the operations are, until all have ended."""
     started = time.perf_counter()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=story.console, transient=True) as progress:
