@@ -17,7 +17,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench import access, documents, invoice_runs, lists, orders
+from bench import access, cells, documents, invoice_runs, lists, orders
 from bench.load import LoadError, generator
 from bench.measure import Bench, Subject
 from provisioning.core.embedded import EmbeddedPostgres, EmbeddedPostgresError
@@ -29,6 +29,7 @@ SUBJECTS: dict[str, Callable[[Bench], Subject]] = {
     "access": access.measure,
     "invoices": invoice_runs.measure,
     "documents": documents.measure,
+    "cells": cells.measure,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -49,12 +50,14 @@ subjects:
   access    who can open what, in a customer of 500 among 100,000 mailboxes and 200,000 shares
   invoices  the monthly run for 1,000 resellers with 10,000, 100,000 and 300,000 mailboxes, beside loops over objects
             and, where it is installed, beside bframelib
+  cells     orders that end in Dovecot and SOGo: until mail and phone programs open them, many at once, shares, moves;
+            needs the packages that `postfachwerk cell install` brings
   documents XML, gate, HTML and PDF/A-3 of an invoice of twelve lines, on one core
 
 Each figure stands beside its floor, which is measured in the same run in turns with it: the least that could stand in
 its place. Documents have none and stand beside the rate that is asked for. CPU is that of the API's or worker's
 processes (app) and of all of PostgreSQL (PG), read from /proc, and can be trusted on a busy machine; wall figures and
-percentiles need an idle one. Everything takes about six minutes.
+percentiles need an idle one. Everything takes about eight minutes.
 
 examples:
   python -m bench                        everything

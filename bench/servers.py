@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -38,10 +39,10 @@ def serve_floor(listening: socket, url: str, log: Path) -> None:
     uvloop.run(_serve(create_floor(url, pool_size=POOL_SIZE), listening))
 
 
-def work(url: str, log: Path) -> None:
+def work(url: str, log: Path, cells_file: Path | None = None) -> None:
     """`postfachwerk work`."""
     _log_to(log)
-    asyncio.run(_with_context(url, _work))
+    asyncio.run(_with_context(url, partial(_work, cells_file=cells_file)))
 
 
 async def _with_context(url: str, run: Any) -> None:
@@ -53,8 +54,8 @@ async def _with_context(url: str, run: Any) -> None:
         await database.close()
 
 
-async def _work(context: Context) -> None:
-    async with open_drivers(context.database) as drivers:
+async def _work(context: Context, *, cells_file: Path | None) -> None:
+    async with open_drivers(context.database, cells_file=cells_file) as drivers:
         jobs = create_jobs(context, drivers, schedules=Schedules())
         await run_worker(jobs, concurrency=WORKER_CONCURRENCY, signals=True)
 
