@@ -29,7 +29,6 @@ from provisioning.cell.errors import CellError
 from provisioning.cell.layout import Cell, cells_in, open_cell
 from provisioning.cell.running import down, up
 from provisioning.core.database import Database
-from provisioning.core.ids import new_id
 from provisioning.passwords import hash_password
 
 COLUMNS = ("per second", "p50 s", "p95 s", "p50 x bare")
@@ -116,7 +115,7 @@ class _World:
             "password_version": 1,
         }
         body = {"spec": spec, "password_hash": self.password_hash}
-        answer = self.agents[HERE].put(f"/v1/mailboxes/{new_id('mbx')}", json=body)
+        answer = self.agents[HERE].put(f"/v1/mailboxes/mbx_{name}", json=body)
         backend_id: str = _answer(answer)["backend_id"]
         return backend_id
 

@@ -16,7 +16,6 @@ import uvicorn
 from rich.console import Console
 
 from api import backends, composition
-from api.context import Context
 from api.demo.cells import make_real, running_cells, show_settings
 from api.demo.dashboard import Dashboard, DemoError
 from api.demo.roster import Entry, RosterError, read_roster
@@ -103,8 +102,8 @@ async def _demo(story: Story, entries: Sequence[Entry], *, once: bool, cell: boo
         directory = Path(folder) / "cells"
         with ExitStack() as stack:
             cells = stack.enter_context(running_cells(story, directory, entries)) if cell else []
-            async with _serving(story, settings, clock, port=port) as context:
-                secret = await _tell(story, context, entries, cells=cells)
+            async with _serving(story, settings, clock, port=port) as key:
+                secret = await _tell(story, settings.public_url, key, entries, cells=cells)
                 if not once:
                     story.console.print(
                         f"\nLook around: [bold]{settings.public_url}/docs[/], press Authorize and paste this key:\n"
@@ -114,13 +113,13 @@ async def _demo(story: Story, entries: Sequence[Entry], *, once: bool, cell: boo
                     await asyncio.Event().wait()
 
 
-async def _tell(story: Story, context: Context, entries: Sequence[Entry], *, cells: Sequence[Cell]) -> str:
+async def _tell(story: Story, url: str, key: str, entries: Sequence[Entry], *, cells: Sequence[Cell]) -> str:
     """All of the story; the secret of the reseller's key."""
     month = last_month()
-    async with Dashboard(context.public_url, await first_key(context)) as operator:
+    async with Dashboard(url, key) as operator:
         await make_real(operator, cells)
         secret = await make_reseller(operator, month)
-    async with Dashboard(context.public_url, secret) as dashboard:
+    async with Dashboard(url, secret) as dashboard:
         await work_through(story, dashboard, entries, month)
         if cells:
             await show_settings(story, dashboard, cells)
@@ -128,8 +127,8 @@ async def _tell(story: Story, context: Context, entries: Sequence[Entry], *, cel
 
 
 @asynccontextmanager
-async def _serving(story: Story, settings: Settings, clock: TestClock, *, port: int) -> AsyncIterator[Context]:
-    """PostgreSQL, API and worker, running until the block ends."""
+async def _serving(story: Story, settings: Settings, clock: TestClock, *, port: int) -> AsyncIterator[str]:
+    """PostgreSQL, API and worker, running until the block ends, and the operator's key."""
     started = time.perf_counter()
     with story.console.status("Starting PostgreSQL, API and worker …"):
         async with (
@@ -144,7 +143,7 @@ async def _serving(story: Story, settings: Settings, clock: TestClock, *, port: 
                 await asyncio.sleep(0.01)
             story.times.append(("Start PostgreSQL, migrate, start API and worker", time.perf_counter() - started))
             try:
-                yield context
+                yield await first_key(context)
             finally:
                 server.should_exit = True
                 await serving
