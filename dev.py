@@ -36,6 +36,7 @@ commands:
                         (--once ends after the job; --help lists the rest)
   test [PYTEST ARGS]    alone: every linter, then every test on two processes;
                         with arguments: only pytest with these arguments
+  setup                 create .venv and fill it, which every other command does as well
   lint                  ruff, mypy, import contracts, Dockerfile and compose file
   bench [OPTIONS]       measure against the floors (python -m bench)
   lock [UV OPTIONS]     write requirements.txt and requirements-dev.txt anew (--upgrade for newer releases)
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         epilog=COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=("demo", "test", "lint", "bench", "lock"), help=argparse.SUPPRESS)
+    parser.add_argument("command", choices=("demo", "test", "setup", "lint", "bench", "lock"), help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments or ["--help"])
     os.chdir(ROOT)
@@ -77,8 +78,8 @@ def run(command: str, rest: list[str]) -> int:
         return replace_by([str(BIN / "postfachwerk"), "demo", *rest])
     if command == "bench":
         return replace_by([str(PYTHON), "-m", "bench", *rest])
-    if command == "lint":
-        return lint()
+    if command in ("setup", "lint"):
+        return lint() if command == "lint" else 0
     if rest:
         return replace_by([str(PYTHON), "-m", "pytest", *rest])
     # The tests run even after a failed linter: one run then shows all there is to repair.
