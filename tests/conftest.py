@@ -20,6 +20,7 @@ from provisioning.core.database import APP_ROLE, SYSTEM_ROLE, Database
 from provisioning.core.embedded import EmbeddedPostgres
 from provisioning.core.log import configure_logging
 from provisioning.core.migrations import migrate
+from tests import cells
 from tests.spares import Spares
 
 NOW = datetime(2026, 11, 17, 10, 0, tzinfo=UTC)
@@ -111,6 +112,7 @@ def _run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The last to leave, which is the run itself and not one of its workers, takes the server's data away."""
+    cells.let_go()
     if not hasattr(session.config, "workerinput"):
         shutil.rmtree(_run_folder(session.config._tmp_path_factory), ignore_errors=True)  # type: ignore[attr-defined]  # pytest offers no public way to it here
 

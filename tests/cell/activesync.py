@@ -174,7 +174,7 @@ class Phone:
 def _options() -> list[Element]:
     body = element("AirSyncBase:BodyPreference", element("AirSyncBase:Type", "1"))
     return [
-        element("AirSync:DeletesAsMoves", "0"),
+        element("AirSync:DeletesAsMoves", "1"),
         element("AirSync:GetChanges", "1"),
         element("AirSync:WindowSize", "100"),
         element("AirSync:Options", element("AirSync:FilterType", "0"), body),

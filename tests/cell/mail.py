@@ -31,6 +31,7 @@ def imap(host: str, port: int, user: str, password: str, *, trusted: ssl.SSLCont
         # One that was refused or cut is closed already.
         with suppress(imaplib.IMAP4.error, OSError):
             client.logout()
+        with suppress(OSError):
             client.shutdown()
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from provisioning.core.database import Database
 from provisioning.core.ids import new_id
 from provisioning.drivers.base import Driver, TryAgain
+from provisioning.drivers.open_cell.driver import OpenCellDriver
 from provisioning.drivers.sandbox.driver import SandboxDriver
 from provisioning.planner import (
     EnsureArchive,
@@ -31,6 +32,7 @@ from provisioning.planner import (
 )
 from provisioning.roles import Role
 from provisioning.terms import PROTOCOLS, MailboxKind, Scope, ServiceClass
+from tests import cells as real
 
 Answer = TypeVar("Answer")
 
@@ -84,10 +86,33 @@ async def moody_sandbox(database: Database) -> AsyncIterator[DriverHarness]:
     yield SandboxHarness(SandboxDriver(database, lag=2, throttle_every=7), reads=3)
 
 
+@dataclass
+class OpenCellHarness:
+    driver: OpenCellDriver
+    cells: real.Cells
+    locations: tuple[str, ...] = real.CODES
+    reads: int = 1
+
+    async def client_creates_folder(self, address: str, name: str) -> None:
+        self.cells.make_folder(address, name)
+
+
+@asynccontextmanager
+async def open_cell(_database: Database) -> AsyncIterator[DriverHarness]:
+    """Two real cells, started once and shared; skips where their packages are not installed."""
+    cells = real.cells()
+    driver = OpenCellDriver(cells.file)
+    try:
+        yield OpenCellHarness(driver, cells)
+    finally:
+        await driver.close()
+
+
 # Every driver that exists: the contract suite runs against each.
 HARNESSES: list[OpenHarness] = [
     sandbox,
     moody_sandbox,
+    open_cell,
 ]
 
 
