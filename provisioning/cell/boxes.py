@@ -39,12 +39,20 @@ async def put_mailbox(house: House, mailbox_id: str, spec: Spec, password_hash: 
                 await directory.set_password(db, backend_id, password_hash=hashed, version=version)
             after = await directory.get_box(db, backend_id)
             await _settle_groupware(db, before, after)
-        await house.dovecot.create_folders(after.address)
+        await settle(house, after)
         if before is not None and before.archive and not after.archive:
             await _erase_archive(house, backend_id)
         if before is not None:
             await settle_sessions(house, before, after)
         return backend_id
+
+
+async def settle(house: House, box: Box) -> None:
+    """Its standard folders, unless they have been made."""
+    if not box.settled:
+        await house.dovecot.create_folders(box.address)
+        async with house.transaction() as db:
+            await db.execute("UPDATE directory.box SET settled = true WHERE backend_id = %s", [box.backend_id])
 
 
 async def remove_mailbox(house: House, backend_id: str) -> None:

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import Cell
+from provisioning.cell.layout import Cell, make_folder
 
 _YEAR_DAYS = 365
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
@@ -19,9 +19,7 @@ def ensure_certificates(cell: Cell) -> None:
                 raise CellError(f"{path} is missing: give --certificate, --key and --ca the paths of files")
         return
     authority, key = cell.ca_file, cell.authority / "ca.key"
-    if not cell.authority.exists():
-        cell.authority.mkdir(mode=0o755)
-        os.chown(cell.authority, cell.account.uid, cell.account.gid)
+    make_folder(cell.authority, cell.account, mode=0o755)
     if not _lasts(authority):
         subject = "/O=Postfachwerk/CN=Postfachwerk development CA"
         usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")

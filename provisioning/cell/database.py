@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import Cell, write
+from provisioning.cell.layout import Cell, held, write
 
 _OLDEST_MAJOR = 15
 
@@ -45,8 +46,10 @@ def initialise(cell: Cell) -> None:
             cell, str(binaries(cell) / "initdb"), f"--pgdata={unfinished}", "--username=cell", f"--pwfile={password}",
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync",
         )  # fmt: skip
-        password.unlink()
-        unfinished.rename(data)
+        with held(cell.root) as folder:
+            os.rename(unfinished.name, data.name, src_dir_fd=folder, dst_dir_fd=folder)
+        with held(cell.run) as folder:
+            os.unlink(password.name, dir_fd=folder)
 
 
 def prepare(cell: Cell) -> None:
@@ -83,7 +86,8 @@ def serves(cell: Cell) -> bool:
 
 def clear_traces(cell: Cell) -> None:
     """What a killed server left behind: its process id may be another's now, which it would believe."""
-    (data_directory(cell) / "postmaster.pid").unlink(missing_ok=True)
+    with held(data_directory(cell)) as folder, suppress(FileNotFoundError):
+        os.unlink("postmaster.pid", dir_fd=folder)
 
 
 def _owner(cell: Cell) -> str:

@@ -33,7 +33,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One mailbox of this cell. `held` is a freeze that does not end by itself.
+    """One mailbox of this cell. `held` is a freeze that does not end by itself, `settled` that it has its folders.
 
     `password_hash` carries the scheme before it, as Dovecot and SOGo read it.
     """
@@ -43,6 +43,7 @@ class Box:
     spec: Spec
     presence: str
     archive: bool
+    settled: bool
     phase: str
     held: bool
     moving_to: str | None
@@ -80,7 +81,7 @@ class Guest:
 # A freeze ends by itself, as in the view `homes`.
 _BOX: LiteralString = """
     SELECT b.backend_id, b.mailbox_id, b.kind, b.service_class, b.display_name, b.quota_mib, b.protocols, b.suspended,
-        b.password_version, b.password_hash, b.presence, b.archive, b.moving_to,
+        b.password_version, b.password_hash, b.presence, b.archive, b.settled, b.moving_to,
         CASE WHEN b.phase = 'frozen' AND b.frozen_until <= now() THEN 'home' ELSE b.phase END AS phase_now,
         b.frozen_until = 'infinity' AS held,
         array(SELECT address FROM directory.address a WHERE a.backend_id = b.backend_id ORDER BY position)
@@ -245,13 +246,14 @@ async def drop_grant(db: Connection, backend_id: str, role: str, grantee: str) -
     )
 
 
-async def people(db: Connection) -> dict[str, str]:
-    """Address -> backend id of everybody known here, for rights that were given by address."""
+async def people(db: Connection, addresses: Sequence[str]) -> dict[str, str]:
+    """Address -> backend id of those that are known here, for rights that were given by address."""
     query = """
-        SELECT address, backend_id FROM directory.guest_address
-        UNION ALL SELECT address, backend_id FROM directory.address
+        SELECT address, backend_id FROM directory.guest_address WHERE address = ANY (%(all)s)
+        UNION ALL SELECT address, backend_id FROM directory.address WHERE address = ANY (%(all)s)
     """
-    return {row["address"]: row["backend_id"] for row in await (await db.execute(query)).fetchall()}
+    rows = await (await db.execute(query, {"all": list(addresses)})).fetchall()
+    return {row["address"]: row["backend_id"] for row in rows}
 
 
 async def _require_free(db: Connection, backend_id: str, addresses: Sequence[str]) -> None:
@@ -285,6 +287,7 @@ def _box(row: Mapping[str, Any]) -> Box:
         ),
         presence=row["presence"],
         archive=row["archive"],
+        settled=row["settled"],
         phase=row["phase_now"],
         held=bool(row["held"]),
         moving_to=row["moving_to"],

@@ -151,12 +151,12 @@ async def restore(db: Connection, owner: str, archive: Mapping[str, Any]) -> Non
         for grantee in held:
             await _subscribe(db, grantee, owner, BY_ID[collection], on=True)
     # What others here share with it: it comes from where that was not there to be seen.
-    shares = """
+    shared = """
         SELECT DISTINCT c_path2, c_path3 || '/' || c_path4 AS path FROM sogo_acl JOIN sogo_folder_info
             USING (c_folder_id) WHERE c_uid = %s
     """
     by_path = {each.path: each for each in COLLECTIONS}
-    for row in await (await db.execute(shares, [owner])).fetchall():
+    for row in await (await db.execute(shared, [owner])).fetchall():
         if row["path"] in by_path:
             await _subscribe(db, owner, row["c_path2"], by_path[row["path"]], on=True)
 

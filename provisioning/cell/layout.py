@@ -227,22 +227,54 @@ def make_cell(
     cell = open_cell(directory, name)
     write(cell.token_file, cell.secrets.agent, account)
     for part in (cell.etc, cell.run, cell.log, cell.mail):
-        part.mkdir(exist_ok=True)
-        os.chown(part, account.uid, account.gid)
-        part.chmod(0o700)
+        make_folder(part, account)
     return cell
 
 
 def write(path: Path, content: str, account: Account, *, mode: int = 0o600) -> None:
     """Replace a file in one step, readable by its account only unless `mode` says otherwise."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(file, "w", encoding="utf-8") as opened:
-        os.fchmod(file, mode)
-        os.fchown(file, account.uid, account.gid)
-        opened.write(content)
-    unfinished.rename(path)
+    unfinished = path.name + ".unfinished"
+    with held(path.parent) as folder:
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished, dir_fd=folder)
+        with os.fdopen(open_new(unfinished, folder, os.O_EXCL, mode), "w", encoding="utf-8") as opened:
+            os.fchmod(opened.fileno(), mode)
+            os.fchown(opened.fileno(), account.uid, account.gid)
+            opened.write(content)
+        os.rename(unfinished, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[int]:
+    """A directory opened without following any link: root works where an account may exchange what has a name."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+    file = os.open("/", flags)
+    try:
+        for part in folder.parts[1:]:
+            inner = os.open(part, flags, dir_fd=file)
+            os.close(file)
+            file = inner
+        yield file
+    finally:
+        os.close(file)
+
+
+def open_new(name: str, folder: int, flags: int, mode: int) -> int:
+    """A file in a held directory, for writing, made when missing."""
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flags, mode, dir_fd=folder)
+
+
+def make_folder(path: Path, account: Account, *, group: int | None = None, mode: int = 0o700) -> None:
+    """A directory of the account's own, made when missing."""
+    with held(path.parent) as above:
+        with suppress(FileExistsError):
+            os.mkdir(path.name, mode, dir_fd=above)
+        folder = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    try:
+        os.fchown(folder, account.uid, account.gid if group is None else group)
+        os.fchmod(folder, mode)
+    finally:
+        os.close(folder)
 
 
 @contextmanager

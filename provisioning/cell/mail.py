@@ -15,14 +15,14 @@ from pathlib import Path
 
 from provisioning.cell.daemons import digest, render
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import Account, Cell, write
+from provisioning.cell.layout import Account, Cell, make_folder, write
 from provisioning.cell.packages import program
 from provisioning.cell.processes import Daemon, greets
 
 _MASTER = Path("/usr/lib/postfix/sbin/master")
 _ROOT = Account("root", 0, 0)
 _DYNAMIC_MAPS = Path("/etc/postfix")
-# A grown set of queries: each asks a function of schema.sql, so that Postfix reads no table.
+# Each asks a function of schema.sql, so that Postfix reads no table.
 _MAPS = {
     "domains": "SELECT directory.mail_domain('%s')",
     "recipients": "SELECT directory.mail_recipient('%s')",
@@ -45,10 +45,7 @@ def why_not(cell: Cell) -> str | None:
 
 def prepare_sockets(cell: Cell) -> None:
     """The directory where Dovecot and the agent listen for Postfix, entered by its group only."""
-    sockets = cell.sockets
-    sockets.mkdir(exist_ok=True)
-    os.chown(sockets, cell.account.uid, grp.getgrnam("postfix").gr_gid)
-    sockets.chmod(0o710)
+    make_folder(cell.sockets, cell.account, group=grp.getgrnam("postfix").gr_gid, mode=0o710)
 
 
 def postfix(cell: Cell, *, relay: str) -> Daemon:
@@ -62,7 +59,7 @@ def postfix(cell: Cell, *, relay: str) -> Daemon:
         os.chown(place / name, pwd.getpwnam(owner).pw_uid, 0)
     for path in (place.parent, place, etc, place / "queue", place / "data"):
         path.chmod(0o755)
-    # Read before Postfix gives root up, and never by the account of the cell's own key file.
+    # A copy of its own: Postfix looks askance at a key that is not root's.
     write(place / "key.pem", cell.key_file.read_text(), _ROOT)
     values = {"cell": cell, "place": place, "sockets": cell.sockets, "relay": relay, "key": place / "key.pem"}
     texts = {

@@ -149,6 +149,7 @@ async def activate(house: House, backend_id: str) -> None:
             if box.phase == "arriving":
                 await db.execute("UPDATE directory.box SET phase = 'home' WHERE backend_id = %s", [backend_id])
                 await db.execute("DELETE FROM directory.guest WHERE backend_id = %s", [backend_id])
+        await boxes.settle(house, box)
         await house.dovecot.recalculate_shares(box.address)
         collections = [key for each in groupware.COLLECTIONS for key in keys_of_collection(backend_id, each.path)]
         await house.forget([*collections, *keys_of_person(backend_id, box.spec.addresses)])

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import Cell, write
+from provisioning.cell.layout import Cell, held, open_new, write
 
 _READY_SECONDS = 60.0
 _PAUSE_SECONDS = 0.03
@@ -77,7 +77,8 @@ def start(cell: Cell, daemon: Daemon) -> None:
     if members:
         stop(cell, daemon.name)
     uid, gid = (cell.account.uid, cell.account.gid) if os.geteuid() == 0 and not daemon.as_root else (None, None)
-    log = os.open(cell.log / f"{daemon.name}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    with held(cell.log) as folder:
+        log = open_new(f"{daemon.name}.out", folder, os.O_APPEND, 0o600)
     os.fchown(log, cell.account.uid, cell.account.gid)
     try:
         # Files for output, never pipes: daemons keep them, and whoever reads a pipe would wait for ever.
@@ -136,7 +137,8 @@ def stop(cell: Cell, name: str) -> None:
             _signal(leader, record.stop_signal)
             asked = True
         time.sleep(_PAUSE_SECONDS)
-    (cell.run / f"{name}.json").unlink(missing_ok=True)
+    with held(cell.run) as folder, suppress(FileNotFoundError):
+        os.unlink(f"{name}.json", dir_fd=folder)
 
 
 def greets(address: str, port: int, ca: Path | None = None) -> bool:

@@ -1,5 +1,6 @@
 """What is really there of a mailbox: its row, its folders, and who may what in them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -27,9 +28,9 @@ async def report(house: House, mailbox_id: str) -> dict[str, Any]:
         kept = await directory.kept_masks(db, box.backend_id)
         grants = await directory.grants_of(db, box.backend_id)
         roles = await groupware.roles_of(db, box.backend_id) if box.has_groupware else {}
-        people = await directory.people(db)
     folders = await shares.mail_folders(house, box)
     acls = await house.dovecot.acls(box.address, [each.name for each in folders])
+    people = await _people(house, acls)
     held: list[tuple[str, FolderType, str, Held]] = [
         (shares.ROOT, FolderType.ROOT, "", {}),
         *((each.id, each.type, each.name, _by_grantee(acls[each.name], people, box)) for each in folders),
@@ -88,6 +89,14 @@ def _masks(
 
 def _has_all(held: Held, kind: FolderType, grantee: str) -> bool:
     return held.get(grantee, frozenset()) == all_rights(kind)
+
+
+async def _people(house: House, acls: Mapping[str, Held]) -> dict[str, str]:
+    named = {each.removeprefix("user=") for acl in acls.values() for each in acl if each.startswith("user=")}
+    if not named:
+        return {}
+    async with house.transaction() as db:
+        return await directory.people(db, sorted(named))
 
 
 def _by_grantee(acl: Held, people: dict[str, str], box: Box) -> Held:

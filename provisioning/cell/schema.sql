@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS box (
   password_hash    text,
   presence         text NOT NULL DEFAULT 'present' CHECK (presence IN ('present', 'deleted')),
   archive          boolean NOT NULL DEFAULT false,
+  -- Whether its standard folders have been made.
+  settled          boolean NOT NULL DEFAULT false,
   -- home: lives here; arriving: being copied to here; frozen: the last pass of a move away runs.
   phase            text NOT NULL DEFAULT 'home' CHECK (phase IN ('home', 'arriving', 'frozen')),
   moving_to        text,
