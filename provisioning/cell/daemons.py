@@ -124,10 +124,15 @@ def agent(cell: Cell) -> Daemon:
         name="agent",
         command=(sys.executable, "-m", "provisioning.cell.agent", str(cell.root)),
         ready=partial(answers_http, f"{cell.agent_url}/v1/status", cell.ca_file),
-        digest=digest(cell.certificate_file.read_text(), cell.token_file.read_text()),
+        # A new version of the service is a new agent.
+        digest=digest(cell.certificate_file.read_text(), cell.token_file.read_text(), *_code()),
         environment=(("PYTHONPATH", str(source)), ("PYTHONDONTWRITEBYTECODE", "1")),
         as_root=os.geteuid() == 0,
     )
+
+
+def _code() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
 
 
 def render(template: str, **values: object) -> str:

@@ -84,9 +84,11 @@ class Dovecot:
         with suppress(Busy):
             await self._ask([("kick", {"mask": [address]})], tolerated={_NOT_FOUND})
 
-    async def copy(self, address: str, *, to: str, seconds: float) -> bool:
+    async def copy(self, address: str, *, to: str, archive: bool, seconds: float) -> bool:
         """One pass of copying its mail to another cell's Dovecot at host:port; False when more came meanwhile."""
-        calls = [("backup", {"user": address, "destination": [f"tcps:{to}"]})]
+        # Only the first namespace comes along unasked; one of the other side's that is missing there is an error.
+        where = {"destination": [f"tcps:{to}"], "namespace": ["", ARCHIVE] if archive else [""]}
+        calls = [("backup", {"user": address, **where})]
         (answer,) = await self._post(calls, seconds=seconds)
         if answer[0] == "error" and answer[1].get("exitCode") == _INCOMPLETE:
             return False

@@ -80,7 +80,8 @@ async def copy(house: House, backend_id: str, *, to: str) -> bool:
     frozen = box.phase == "frozen"
     running = house.copies.get(backend_id)
     if running is None:
-        task = asyncio.create_task(house.dovecot.copy(box.address, to=peer.dsync, seconds=_PASS_SECONDS))
+        copying = house.dovecot.copy(box.address, to=peer.dsync, archive=box.archive, seconds=_PASS_SECONDS)
+        task = asyncio.create_task(copying)
         running = house.copies[backend_id] = Copy(task, to, frozen)
     done, _ = await asyncio.wait([running.task], timeout=_WAIT_SECONDS)
     if not done:

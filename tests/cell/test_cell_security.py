@@ -195,6 +195,14 @@ class TestGuessing:
             pass
         assert time.monotonic() - began > 1.5
 
+    def test_who_guesses_at_the_gateway_is_shut_out_for_a_while(self, cell: Cell) -> None:
+        box = Box(cell)
+        url = f"https://{cell.address}:{cell.ports.https}/SOGo/dav/{box.id}/"
+        for _ in range(12):
+            wrong = (box.address, "falsch")
+            assert httpx.request("PROPFIND", url, auth=wrong, verify=box.trusted).status_code == 401
+        assert box.dav("PROPFIND", f"{box.id}/").status_code == 401
+
 
 def secrets_of(cell: Cell) -> list[str]:
     names = cell.secrets.__dataclass_fields__
