@@ -33,6 +33,7 @@ Directory = Annotated[
 def install() -> None:
     """Install the Debian packages, as root. May be repeated; after an upgrade of SOGo it must be."""
     install_packages()
+    Console(stderr=True).print("[green]Everything a cell needs is installed.[/]")
 
 
 @app.command()
