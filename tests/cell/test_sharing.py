@@ -9,6 +9,7 @@ from tests.cell.activesync import FolderKind, Phone
 from tests.cell.groupware import Dav, card, event, new_uid, task
 from tests.cell.mail import append, folders, letter, subjects
 from tests.cell.office import Office, Person
+from tests.cells import CODES
 from tests.waiting import next_second, until
 
 BOOKS = "a:addressbook-home-set"
@@ -231,6 +232,14 @@ class TestOtherScopes:
         assert other["id"] != office.customer_id
         answer = office.api.bare("PUT", f"/mailboxes/{boss.id}/shares/calendar/mbx_{'0' * 26}", {"access": "read"})
         assert answer.status_code == httpx.codes.NOT_FOUND
+
+    def test_a_share_over_two_data_centres_says_when_it_will_open(self, office: Office, boss: Person) -> None:
+        person = office.order("helsinki", at=CODES[1])
+        boss.share("calendar", person, "read")
+        assert person.dav().shared() == []
+        found = office.api.call("GET", "/operations", mailbox=boss.id, limit=200)["items"]
+        details = [step["detail"] for each in found for step in each["steps"]]
+        assert "kept, and open once both mailboxes are in one data centre" in details
 
 
 class TestSending:
