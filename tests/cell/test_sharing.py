@@ -2,13 +2,12 @@
 
 import imaplib
 
-import httpx
 import pytest
 
 from tests.cell.activesync import FolderKind, Phone
 from tests.cell.groupware import Dav, card, event, new_uid, task
 from tests.cell.mail import append, folders, letter, subjects
-from tests.cell.office import Office, Person
+from tests.cell.office import Office, Person, office_of
 from tests.cells import CODES
 from tests.waiting import next_second, until
 
@@ -228,10 +227,10 @@ class TestOtherScopes:
         assert shared_folders(person) == []
 
     def test_a_share_with_another_customers_mailbox_is_refused(self, office: Office, boss: Person) -> None:
-        other = office.api.call("POST", "/customers", {"name": "Praxis Dr. Baum"})
-        assert other["id"] != office.customer_id
-        answer = office.api.bare("PUT", f"/mailboxes/{boss.id}/shares/calendar/mbx_{'0' * 26}", {"access": "read"})
-        assert answer.status_code == httpx.codes.NOT_FOUND
+        with office_of(office.api, office.cells, name="Praxis Dr. Baum") as practice:
+            doctor = practice.order("doktor", wait=False)
+            answer = office.api.bare("PUT", f"/mailboxes/{boss.id}/shares/calendar/{doctor.id}", {"access": "read"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "share_across_customers")
 
     def test_a_share_over_two_data_centres_says_when_it_will_open(self, office: Office, boss: Person) -> None:
         person = office.order("helsinki", at=CODES[1])
