@@ -28,13 +28,14 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCKS = {"run": ROOT / "requirements.txt", "dev": ROOT / "requirements-dev.txt"}
+PROCESSES_MAX = 8
 TYPED = ("api", "billing", "provisioning", "bench", "tests", "dev.py")
 
 COMMANDS = """\
 commands:
   demo [OPTIONS]        run the whole job on this machine: database, API, worker, an invoice
                         (--once ends after the job; --help lists the rest)
-  test [PYTEST ARGS]    alone: every linter, then every test on two processes;
+  test [PYTEST ARGS]    alone: every linter, then every test on all cores;
                         with arguments: only pytest with these arguments
   setup                 create .venv and fill it, which every other command does as well
   lint                  ruff, mypy, import contracts, Dockerfile and compose file
@@ -85,7 +86,9 @@ def run(command: str, rest: list[str]) -> int:
     # The tests run even after a failed linter: one run then shows all there is to repair.
     linted = lint()
     # In the order of tests/conftest.py, which has the long files first, and not the longest lists.
-    return call("pytest", "-n", "2", "--dist=loadfile", "--no-loadscope-reorder") or linted
+    # One process more than cores: what is tested with real daemons waits for them.
+    processes = min((os.cpu_count() or 1) + 1, PROCESSES_MAX)
+    return call("pytest", "-n", str(processes), "--dist=loadfile", "--no-loadscope-reorder") or linted
 
 
 # Setting up -----------------------------------------------------------------------------------------------
