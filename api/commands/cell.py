@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import Cell, cells_in, default_directory, open_cell
+from provisioning.cell.layout import Cell, Tls, cells_in, default_directory, open_cell
 from provisioning.cell.packages import install as install_packages
 from provisioning.cell.running import down as bring_down
 from provisioning.cell.running import services
@@ -45,6 +45,7 @@ def up(
     certificate: Annotated[Path | None, typer.Option(help="Certificate with its chain, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key, readable by the cell's account.")] = None,
     ca: Annotated[Path | None, typer.Option(help="The authority that clients know it by, PEM.")] = None,
+    host: Annotated[str | None, typer.Option(help="The name that the certificate is for.")] = None,
     relay: Annotated[
         str, typer.Option(help="Where mail to other domains goes, as [host]:port; as DNS says if left out.")
     ] = "",
@@ -54,9 +55,9 @@ def up(
     Without --certificate it makes an authority of its own, good for development.
     """
     began = time.monotonic()
-    tls = (certificate, key, ca) if certificate and key and ca else None
-    if tls is None and (certificate or key or ca):
-        raise typer.BadParameter("--certificate, --key and --ca go together")
+    tls = Tls(certificate, key, ca, host) if certificate and key and ca and host else None
+    if tls is None and (certificate or key or ca or host):
+        raise typer.BadParameter("--certificate, --key, --ca and --host go together")
     cell = bring_up(_directory(directory), name, address=address, tls=tls, relay=relay)
     seconds = time.monotonic() - began
     Console(stderr=True).print(f"[green]{name} is up[/] in {seconds:.1f} s")

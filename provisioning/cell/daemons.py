@@ -77,7 +77,7 @@ def dovecot(cell: Cell, *, postfix: bool) -> Daemon:
     return Daemon(
         name="dovecot",
         command=(_program("dovecot"), "-F", "-c", str(cell.etc / "dovecot.conf")),
-        ready=partial(greets, cell.address, cell.ports.imaps, cell.ca_file),
+        ready=partial(greets, cell.address, cell.ports.imaps, cell.trust()),
         digest=digest(*texts.values(), cell.certificate_file.read_text()),
     )
 
@@ -111,7 +111,7 @@ def gateway(cell: Cell) -> Daemon:
     return Daemon(
         name="gateway",
         command=(_program("nginx"), "-c", str(cell.etc / "nginx.conf"), "-e", str(log)),
-        ready=partial(answers_http, f"https://{cell.address}:{cell.ports.https}/.well-known/caldav", cell.ca_file),
+        ready=partial(answers_http, f"https://{cell.address}:{cell.ports.https}/.well-known/caldav", cell.trust()),
         digest=digest(settings, cell.certificate_file.read_text()),
         grace_seconds=3,
     )
@@ -123,7 +123,7 @@ def agent(cell: Cell) -> Daemon:
     return Daemon(
         name="agent",
         command=(sys.executable, "-m", "provisioning.cell.agent", str(cell.root)),
-        ready=partial(answers_http, f"{cell.agent_url}/v1/status", cell.ca_file),
+        ready=partial(answers_http, f"https://{cell.address}:{cell.ports.agent}/v1/status", cell.trust()),
         # A new version of the service is a new agent.
         digest=digest(cell.certificate_file.read_text(), cell.token_file.read_text(), *_code()),
         environment=(("PYTHONPATH", str(source)), ("PYTHONDONTWRITEBYTECODE", "1")),

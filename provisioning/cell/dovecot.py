@@ -2,7 +2,6 @@
 
 import base64
 import json
-import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,7 +29,7 @@ class Dovecot:
         self._client = httpx.AsyncClient(
             base_url=f"https://{cell.address}:{cell.ports.doveadm}",
             headers={"Authorization": f"X-Dovecot-API {key}"},
-            verify=ssl.create_default_context(cafile=str(cell.ca_file)),
+            verify=cell.trust(),
             timeout=_TIMEOUT_SECONDS,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,

@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import secrets as randomness
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -53,6 +54,16 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """A certificate from outside for the name `host`; `ca` is what clients know it by."""
+
+    certificate: Path
+    private_key: Path
+    ca: Path
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Whom the daemons run as: never root."""
 
@@ -63,21 +74,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One data centre on this machine. `host` is the name it announces itself by."""
+    """One data centre on this machine. `host` is the name it announces itself by and has a certificate for."""
 
     name: str
     root: Path
     address: str
     account: Account
     secrets: Secrets
+    host: str
     ports: Ports = field(default_factory=Ports)
     certificate: Path | None = None
     private_key: Path | None = None
     ca: Path | None = None
-
-    @property
-    def host(self) -> str:
-        return f"{self.name}.cell.internal"
 
     @property
     def etc(self) -> Path:
@@ -130,7 +138,13 @@ class Cell:
 
     @property
     def agent_url(self) -> str:
-        return f"https://{self.address}:{self.ports.agent}"
+        return f"https://{self.host if self.certificate else self.address}:{self.ports.agent}"
+
+    def trust(self) -> ssl.SSLContext:
+        """For talking to its own daemons by address, which a certificate from outside does not name."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        context.check_hostname = self.certificate is None
+        return context
 
     def database(self, role: str, password: str) -> str:
         return f"postgresql://{role}:{password}@{self.address}:{self.ports.postgresql}/cell"
@@ -198,15 +212,14 @@ def open_cell(directory: Path, name: str) -> Cell:
         address=facts["address"],
         account=Account(pwd.getpwuid(owner.st_uid).pw_name, owner.st_uid, owner.st_gid),
         secrets=Secrets(**secret),
+        host=facts.get("host") or f"{name}.cell.internal",
         ports=Ports(**facts["ports"]),
         **paths,
     )
 
 
-def make_cell(
-    directory: Path, name: str, *, address: str | None = None, tls: tuple[Path, Path, Path] | None = None
-) -> Cell:
-    """The cell of this name, made when there is none. `tls` is certificate, key and the CA clients know it by."""
+def make_cell(directory: Path, name: str, *, address: str | None = None, tls: Tls | None = None) -> Cell:
+    """The cell of this name, made when there is none."""
     if not _NAME.fullmatch(name):
         raise CellError(f"{name!r} is no name for a cell: letters, digits and hyphens, as in de-fra-1")
     root = directory.resolve() / name
@@ -220,7 +233,7 @@ def make_cell(
         known = json.loads((root / "cell.json").read_text())
         facts = {**facts, **known, **({"address": address} if address else {})}
     if tls is not None:
-        facts |= dict(zip(("certificate", "private_key", "ca"), map(str, tls), strict=True))
+        facts |= {key: str(value) for key, value in asdict(tls).items()}
     write(root / "cell.json", json.dumps(facts, indent=2), account)
     if not (root.parent / "peer.key").exists():
         write(root.parent / "peer.key", randomness.token_hex(24), account)

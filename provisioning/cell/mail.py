@@ -86,7 +86,7 @@ def postfix(cell: Cell, *, relay: str) -> Daemon:
 
 
 def _receives(cell: Cell) -> bool:
-    return greets(cell.address, cell.ports.smtp) and greets(cell.address, cell.ports.submissions, cell.ca_file)
+    return greets(cell.address, cell.ports.smtp) and greets(cell.address, cell.ports.submissions, cell.trust())
 
 
 def _check(etc: Path) -> None:

@@ -141,23 +141,22 @@ def stop(cell: Cell, name: str) -> None:
         os.unlink(f"{name}.json", dir_fd=folder)
 
 
-def greets(address: str, port: int, ca: Path | None = None) -> bool:
-    """Whether the server says its greeting, through TLS checked against `ca` where given."""
+def greets(address: str, port: int, trust: ssl.SSLContext | None = None) -> bool:
+    """Whether the server says its greeting, through TLS where `trust` is given."""
     with suppress(OSError), socket.create_connection((address, port), timeout=5) as plain:
-        if ca is None:
+        if trust is None:
             return bool(plain.recv(1))
-        with ssl.create_default_context(cafile=str(ca)).wrap_socket(plain, server_hostname=address) as secured:
+        with trust.wrap_socket(plain, server_hostname=address) as secured:
             return bool(secured.recv(1))
     return False
 
 
-def answers_http(url: str, ca: Path | None = None) -> bool:
+def answers_http(url: str, trust: ssl.SSLContext | None = None) -> bool:
     """Whether a web server answers at all, be it with a refusal."""
     where = urlsplit(url)
     host, port = where.hostname or "", where.port or 0
     if where.scheme == "https":
-        context = ssl.create_default_context(cafile=str(ca))
-        connection: HTTPConnection = HTTPSConnection(host, port, timeout=5, context=context)
+        connection: HTTPConnection = HTTPSConnection(host, port, timeout=5, context=trust)
     else:
         connection = HTTPConnection(host, port, timeout=5)
     with closing(connection), suppress(OSError, HTTPException):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from provisioning.cell import daemons, database, mail
 from provisioning.cell.certificates import ensure_certificates
-from provisioning.cell.layout import Cell, alone, make_cell, write_registry
+from provisioning.cell.layout import Cell, Tls, alone, make_cell, write_registry
 from provisioning.cell.packages import require_packages
 from provisioning.cell.processes import await_ready, is_running, start, stop
 
@@ -21,7 +21,7 @@ def up(
     name: str,
     *,
     address: str | None = None,
-    tls: tuple[Path, Path, Path] | None = None,
+    tls: Tls | None = None,
     relay: str = "",
     durable: bool = True,
 ) -> Cell:

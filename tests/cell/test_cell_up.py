@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,7 +16,7 @@ import pytest
 
 from provisioning.cell import running
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import ACCOUNT, Cell, cells_in, find_peer, make_cell, open_cell
+from provisioning.cell.layout import ACCOUNT, Cell, Tls, cells_in, find_peer, make_cell, open_cell
 from tests.cell import mail
 from tests.cell.direct import Box
 from tests.cells import Cells, why_not
@@ -106,6 +108,28 @@ class TestUp:
         up(place)
         assert cell.certificate_file.read_bytes() != old
         assert Box(cell).inbox() == []
+
+    def test_a_certificate_from_outside_is_shown_to_customers(self, place: Path) -> None:
+        """It names a host and no address, as an authority signs it."""
+        folder = place / "tls"
+        folder.mkdir()
+        tls = Tls(folder / "crt.pem", folder / "key.pem", folder / "crt.pem", "mail.muster.example")
+        name = ("-subj", "/CN=mail.muster.example", "-addext", "subjectAltName=DNS:mail.muster.example")
+        made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "9", *name)
+        subprocess.run((*made, "-keyout", tls.private_key, "-out", tls.certificate), check=True, capture_output=True)
+        cell = up(place)
+        shutil.chown(tls.private_key, cell.account.uid)
+        running.down(cell)
+        cell = running.up(place, "xx-tst-2", tls=tls, durable=False)
+        assert cell.agent_url.startswith("https://mail.muster.example:")
+        trusted = ssl.create_default_context(cafile=str(tls.ca))
+        for port in (cell.ports.imaps, cell.ports.https, cell.ports.agent):
+            with (
+                socket.create_connection((cell.address, port), timeout=5) as plain,
+                trusted.wrap_socket(plain, server_hostname=tls.host) as secured,
+            ):
+                assert secured.version()
+        running.down(cell)
 
 
 class TestPlaces:
