@@ -80,7 +80,7 @@ def settings_table(mailbox: dict[str, Any], password: str, endpoints: dict[str, 
         ("imap", "IMAP, TLS", _server(endpoints["imap"])),
         ("pop3", "POP3, TLS", _server(endpoints["pop3"])),
         ("smtp", "SMTP, TLS", _server(endpoints["submission"])),
-        ("web", "Browser", endpoints["web_url"]),
+        ("caldav", "Browser", endpoints["web_url"]),  # SOGo lets in who has calendars
     ):
         if protocol in protocols and where:
             table.add_row(name, where)
