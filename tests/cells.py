@@ -20,7 +20,7 @@ import pytest
 
 from provisioning.cell import daemons, processes, running
 from provisioning.cell.errors import CellError
-from provisioning.cell.layout import Cell
+from provisioning.cell.layout import Cell, cells_in, open_cell
 from provisioning.cell.packages import require_packages
 
 CODES = ("de-fra-1", "fi-hel-1")
@@ -97,16 +97,19 @@ def why_not() -> str | None:
 
 
 @functools.cache
-def cells() -> Cells:
-    """Skips the test that asks where the packages are not installed."""
+def cells(apart: str = "") -> Cells:
+    """Skips the test that asks where the packages are not installed.
+
+    Whoever stops daemons takes a pair `apart`, by a letter of its own: all others share one.
+    """
     if reason := why_not():
         pytest.skip(reason)
-    directory = _directory()
+    directory = _directory(apart)
     began = time.monotonic()
     with _transition(directory):
         holders = (directory / "holders").open("a")
         fcntl.flock(holders, fcntl.LOCK_SH)
-        _held.append(holders)
+        _held[directory] = holders
         with ThreadPoolExecutor() as threads:
             started = threads.map(lambda code: running.up(directory, code, durable=False), CODES)
             by_code = dict(zip(CODES, started, strict=True))
@@ -115,29 +118,28 @@ def cells() -> Cells:
 
 def let_go() -> None:
     """For the end of a process that may have asked for cells."""
-    if not _held:
-        return
-    directory = _directory()
-    with _transition(directory):
-        holders = _held.pop()
+    while _held:
+        _let_go_of(*_held.popitem())
+
+
+def _let_go_of(directory: Path, holders: IO[str]) -> None:
+    with _transition(directory), holders:
         try:
             fcntl.flock(holders, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holders.close()
             return
-        for cell in cells().by_code.values():
-            running.down(cell)
-        holders.close()
+        for name in cells_in(directory):
+            running.down(open_cell(directory, name))
     shutil.rmtree(directory, ignore_errors=True)
 
 
-_held: list[IO[str]] = []
+_held: dict[Path, IO[str]] = {}
 
 
-def _directory() -> Path:
+def _directory(apart: str) -> Path:
     """One for all workers of a run, which the account of the daemons can enter; short, because of the sockets."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[:8]
-    folder = Path(tempfile.gettempdir()) / f"pfw-cells-{run}"
+    folder = Path(tempfile.gettempdir()) / f"pfw-cells-{run}{apart}"
     folder.mkdir(mode=0o711, exist_ok=True)
     return folder
 

@@ -1,16 +1,32 @@
 """A cell or a part of it is away while something is wanted: it waits, says for what, and ends right."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
+from tests import cells as real
 from tests.cell.groupware import event, new_uid
 from tests.cell.mail import append, letter, subjects
 from tests.cell.office import PATIENCE_SECONDS, Json, Office, Person
+from tests.cell.service import Service, running_service
 from tests.cells import Cells
+from tests.spares import Spares
 from tests.waiting import until
 
 HERE, THERE = "de-fra-1", "fi-hel-1"
+
+
+@pytest.fixture(scope="module")
+def cells() -> Cells:
+    """Two of its own: others must not feel this weather."""
+    return real.cells("w")
+
+
+@pytest.fixture(scope="module")
+def service(cells: Cells, spares: Spares) -> Iterator[Service]:
+    with spares.taken() as database_url, running_service(cells, database_url) as service:
+        yield service
 
 
 def operation_of(office: Office, mailbox_id: str) -> Json:
