@@ -24,7 +24,7 @@ from tests.conftest import Server
 pytest_plugins = ["tests.api.stage_fixtures"]
 
 SEED = 20261117
-EXAMPLES = 3
+EXAMPLES = 6
 FOR_THE_OPERATOR = ["operator"]
 # What answers everybody the same, health and webhooks, is tested once, as a reseller.
 FOR_EITHER = ["account", "audit", "data centres"]

@@ -22,7 +22,7 @@ from tests.billing.payment_world import SECRET, START, Till, open_gateway
 pytest_plugins = ["tests.billing.payment_fixtures"]
 pytestmark = pytest.mark.anyio
 
-RESELLERS, INVOICES_EACH = 10, 10
+RESELLERS, INVOICES_EACH = 20, 10
 ROUNDS = 10
 WORKERS = 4
 QUIET_ROUNDS = 30
